@@ -1,0 +1,94 @@
+/**
+ * What is published on a message's topic. Byte for byte
+ * `{"message_id":…,"sequence_no":…,"event_type":…,"payload":{…}}`, with `"committed":false` added when the row did
+ * not commit. The payload is carried as the text that is stored in the journal: it is never parsed and written
+ * again, so a live frame and its replay are the same bytes, and numbers that JavaScript cannot hold survive.
+ */
+export interface Envelope {
+  messageId: string
+  sequenceNo: number
+  eventType: string
+  /** A JSON object, as text. */
+  payload: string
+  /** `false`: shown to readers, but their cursor must not move to it. */
+  committed: boolean
+}
+
+/** The largest number in `message_events.sequence_no`: https://www.postgresql.org/docs/current/datatype-numeric.html */
+export const MAX_SEQUENCE_NO = 2_147_483_647
+
+export function isSequenceNo (value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_SEQUENCE_NO
+}
+
+export function encodeEnvelope ({ messageId, sequenceNo, eventType, payload, committed }: Envelope): string {
+  const flag = committed ? '' : ',"committed":false'
+  return `{"message_id":"${messageId}","sequence_no":${sequenceNo},"event_type":${JSON.stringify(eventType)},"payload":${payload}${flag}}`
+}
+
+/** What a reader takes from an envelope; any other field, the message's id included, is the writer's own matter. */
+export interface Announcement extends Omit<Envelope, 'messageId'> {
+  /** `payload.type`, which may end a message; `undefined` when it is not a string. */
+  payloadType: string | undefined
+}
+
+/** Never throws: `null` for anything that is not an envelope with a sequence number and an object as its payload. */
+export function decodeEnvelope (text: string): Announcement | null {
+  const envelope = parseObject(text)
+  if (envelope === null || !isSequenceNo(envelope.sequence_no) || !isObject(envelope.payload)) return null
+  const payload = memberText(text, 'payload')
+  if (payload === null) return null
+  const { event_type: eventType, payload: { type }, committed } = envelope
+  return {
+    sequenceNo: envelope.sequence_no,
+    eventType: typeof eventType === 'string' ? eventType : '',
+    payload,
+    payloadType: typeof type === 'string' ? type : undefined,
+    committed: committed !== false
+  }
+}
+
+/** `payload.type` of a stored payload; `undefined` when it has none or is no JSON object. */
+export function payloadType (payload: string): string | undefined {
+  const type = parseObject(payload)?.type
+  return typeof type === 'string' ? type : undefined
+}
+
+function isObject (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function parseObject (text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return isObject(value) ? value : null
+  } catch {
+    return null
+  }
+}
+
+const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\]:,]/g
+
+/**
+ * The text of a top-level member of `json`, which must be a valid JSON object, with the white space around the
+ * value cut off. The last of several members of one name, as `JSON.parse` has it.
+ */
+function memberText (json: string, name: string): string | null {
+  let depth = 0
+  let key = ''
+  let from = -1
+  let found: string | null = null
+  TOKEN.lastIndex = 0
+  for (let match = TOKEN.exec(json); match !== null; match = TOKEN.exec(json)) {
+    const token = match[0]
+    if (token === '{' || token === '[') depth++
+    else if (depth === 1 && from < 0 && token === ':') from = TOKEN.lastIndex
+    else if (depth === 1 && from < 0 && token.startsWith('"')) key = token
+    else if (depth === 1 && (token === ',' || token === '}')) {
+      if (key === `"${name}"`) found = json.slice(from, match.index).trim()
+      from = -1
+      depth -= token === '}' ? 1 : 0
+    } else if (token === '}' || token === ']') depth--
+  }
+  return found
+}

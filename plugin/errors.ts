@@ -1,0 +1,39 @@
+import { createError } from '@fastify/error'
+
+/**
+ * Every error this library throws or answers with. Each one is a row in the README's table "Errors":
+ * its code, when it happens, what to do.
+ */
+
+export const InvalidOptionError = createError(
+  'FST_JOURNAL_INVALID_OPTION', 'fastify-message-journal: option %s', 500, TypeError)
+
+export const UnauthenticatedError = createError(
+  'FST_JOURNAL_UNAUTHENTICATED', 'identify() named nobody for this request', 401)
+
+/** One opaque answer for a message that does not exist and for one that is somebody else's. */
+export const MessageNotFoundError = createError(
+  'FST_JOURNAL_MESSAGE_NOT_FOUND', 'There is no such message', 404)
+
+export const InvalidMessageIdError = createError(
+  'FST_JOURNAL_INVALID_MESSAGE_ID', 'messageId must be a UUID, not %s', 400)
+
+/** `openMessage` was given the id of a message that belongs to another user. */
+export const NotOwnerError = createError(
+  'FST_JOURNAL_NOT_OWNER', 'Message %s belongs to another user', 403)
+
+/** Postgres could not be asked; the error's `cause` says why. */
+export const DatabaseUnavailableError = createError(
+  'FST_JOURNAL_DATABASE_UNAVAILABLE', 'The journal\'s database cannot be reached at the moment', 503)
+
+export const ClosedError = createError(
+  'FST_JOURNAL_CLOSED', 'The server is shutting down', 503)
+
+export const NotMigratedError = createError(
+  'FST_JOURNAL_NOT_MIGRATED', 'The journal\'s tables are at version %s and this code needs %s: run "npx fastify-message-journal migrate" or set the option "migrate"', 500)
+
+export const DatabaseNewerError = createError(
+  'FST_JOURNAL_DATABASE_NEWER', 'The journal\'s tables are at version %s, newer than this code\'s %s: deploy a newer fastify-message-journal', 500)
+
+export const MigrationFailedError = createError(
+  'FST_JOURNAL_MIGRATION_FAILED', 'The migration to version %s failed and was rolled back: %s', 500)

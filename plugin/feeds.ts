@@ -1,0 +1,72 @@
+import { createFeed, type Feed } from './feed.js'
+import type { Log, Entry } from './log.js'
+import type { ReadQueue } from './read-queue.js'
+import type { Subscriber } from './subscriber.js'
+
+/** What the viewers of one kind of log read: where it is announced and how its envelopes become frames. */
+export interface Source<Position> {
+  /** The position before the first. */
+  start: Position
+  topic (key: string): string
+  log (key: string): Log<Position>
+  decode (envelope: string): Entry<Position | null> | null
+}
+
+export interface OpenFeed<Position> {
+  feed: Feed<Position>
+  log: Log<Position>
+  /**
+   * Resolves when the subscription is acknowledged: only then may a reader look at the log, or it could miss what is
+   * published between the two. Resolves too when Redis does not answer; the feed then raises a doubt later.
+   */
+  ready: Promise<void>
+}
+
+/** The feeds that this process has viewers for. A topic is subscribed with its first viewer and dropped with its last. */
+export interface Feeds<Position> {
+  readonly size: number
+  open (key: string): OpenFeed<Position>
+  /** To be called once a tail has left the feed. */
+  release (key: string): void
+}
+
+/** How long a viewer waits for Redis before it reads the journal without it. */
+const SUBSCRIBE_TIMEOUT_MS = 1_000
+
+export function createFeeds<Position> (source: Source<Position>, subscriber: Subscriber, reads: ReadQueue): Feeds<Position> {
+  const feeds = new Map<string, OpenFeed<Position>>()
+
+  function create (key: string): OpenFeed<Position> {
+    const log = source.log(key)
+    const feed = createFeed(log, source.start, reads)
+    const ready = new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, subscriber.connected ? SUBSCRIBE_TIMEOUT_MS : 0)
+      subscriber.subscribe(source.topic(key), {
+        subscribed () {
+          clearTimeout(timer)
+          feed.doubt()
+          resolve()
+        },
+        message (text) {
+          const entry = source.decode(text)
+          if (entry !== null) feed.announce(entry)
+        }
+      })
+    })
+    return { feed, log, ready }
+  }
+
+  return {
+    get size () { return feeds.size },
+    open (key) {
+      const open = feeds.get(key) ?? create(key)
+      feeds.set(key, open)
+      return open
+    },
+    release (key) {
+      if (feeds.get(key)?.feed.size !== 0) return
+      feeds.delete(key)
+      subscriber.unsubscribe(source.topic(key))
+    }
+  }
+}

@@ -1,0 +1,36 @@
+import type {} from '@fastify/postgres'
+import type {} from '@fastify/redis'
+import fp from 'fastify-plugin'
+import { parseOptions, type MessageJournalOptions } from './options.js'
+import type { RecordEvent } from './recorder.js'
+import { setup, type MessageJournal, type StreamMessage } from './setup.js'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    journal: MessageJournal
+  }
+  interface FastifyReply {
+    /** The same function as `fastify.journal.recordEvent`. */
+    recordEvent: RecordEvent
+    streamMessage: StreamMessage
+  }
+}
+
+/**
+ * Makes streamed answers durable. Needs @fastify/postgres and @fastify/redis registered before it.
+ * Registration rejects with FST_JOURNAL_INVALID_OPTION, and the start with FST_JOURNAL_NOT_MIGRATED or
+ * FST_JOURNAL_DATABASE_NEWER when the tables are not those of this version.
+ */
+const plugin = fp<MessageJournalOptions>(async (app, options) => {
+  await setup(app, parseOptions(options))
+}, { fastify: '5.x', name: 'fastify-message-journal', dependencies: ['@fastify/postgres', '@fastify/redis'] })
+
+export default plugin
+export { plugin as messageJournal, plugin as 'module.exports' }
+export type { AuthorizedMessage, Authorize, Identify, MessageJournalOptions, PublicError, UserId } from './options.js'
+export type { Message } from './message.js'
+export type { OpenMessageOptions, Produce } from './producers.js'
+export type { MessageStatus } from './journal.js'
+export type { RecordEvent } from './recorder.js'
+export type { JournalStats, MessageJournal, StreamMessage } from './setup.js'
+export * as errors from './errors.js'

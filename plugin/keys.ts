@@ -1,0 +1,24 @@
+import { v7 } from 'uuid'
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+
+/** The form of a UUID in a route's path: RFC 9562, section 4, in either case. */
+export const UUID_PATTERN = UUID.source.replaceAll('a-f', 'a-fA-F')
+
+/**
+ * The canonical (lower-case) form of a message's UUID, which is what Postgres gives back and what names the
+ * topic; `null` for anything that is not a UUID.
+ */
+export function canonicalMessageId (messageId: unknown): string | null {
+  return typeof messageId === 'string' && UUID.test(messageId) ? messageId.toLowerCase() : null
+}
+
+/** A new message's id: a UUID version 7, so that rows of one time stand together in the index. */
+export function newMessageId (): string {
+  return v7()
+}
+
+/** The Redis pub/sub channel of one message. The name is the Python system's. */
+export function messageTopic (messageId: string): string {
+  return `channel:${messageId}`
+}

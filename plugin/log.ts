@@ -1,0 +1,30 @@
+/**
+ * The rows that a tail reads: a message's events by sequence number, or a user's notifications by stream id. The tail
+ * knows positions through these methods alone.
+ */
+export interface Log<Position> {
+  /** The next rows past `cursor`. Rejects when the store cannot be asked. */
+  read (cursor: Position): Promise<Page<Position>>
+  /** Negative, zero or positive, as `a` stands before, at or behind `b`. */
+  compare (a: Position, b: Position): number
+  /** Whether nothing can stand between the two: a reader at `cursor` may take `position` without a look at the log. */
+  isNext (cursor: Position, position: Position): boolean
+}
+
+export interface Page<Position> {
+  /** The rows' frames, one after another; empty when there are no rows. */
+  frames: Buffer
+  /** The position of the last row; the cursor that was asked for when there are no rows. */
+  last: Position
+  /** Whether the last row ends the stream, unless something follows it. */
+  terminal: boolean
+  /** Nothing stood past `last` when the page was read. */
+  complete: boolean
+}
+
+/** A row that was announced while it was new. */
+export interface Entry<Position> {
+  position: Position
+  frame: Buffer
+  terminal: boolean
+}

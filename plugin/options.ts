@@ -1,0 +1,98 @@
+import { Type, type Static, type TSchema } from '@sinclair/typebox'
+import { TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
+import type { FastifyRequest } from 'fastify'
+import type { MessageStatus } from './journal.js'
+import { InvalidOptionError } from './errors.js'
+
+/** What `authorize` is told of the message. */
+export interface AuthorizedMessage {
+  messageId: string
+  userId: string | null
+  status: MessageStatus
+  createdAt: Date
+}
+
+/** Who is asking; `null` or `undefined` means nobody: 401. */
+export type Identify = (request: FastifyRequest) => UserId | Promise<UserId>
+export type UserId = string | number | bigint | null | undefined
+
+/** Whether the caller may read the message; takes the place of "it is the message's user". */
+export type Authorize = (request: FastifyRequest, message: AuthorizedMessage) => boolean | Promise<boolean>
+
+/** The text of the error that readers see. */
+export type PublicError = (error: unknown, message: { messageId: string, userId: string | null }) => string
+
+function fn<T> (description: string) {
+  return Type.Unsafe<T>(Type.Function([], Type.Unknown(), { description }))
+}
+
+const positive = (description: string, value: number) => Type.Integer({ description, default: value, minimum: 1, maximum: 2_147_483_647 })
+
+/** Every option, its default and its unit; the README's table says the same. */
+export const OptionsSchema = Type.Object({
+  prefix: Type.Optional(Type.String({ description: 'The routes\' prefix' })),
+  identify: Type.Union([fn<Identify>('Who is asking'), Type.Literal(false)]),
+  authorize: Type.Optional(fn<Authorize>('Whether the caller may read a message')),
+  publicError: Type.Optional(fn<PublicError>('What readers see of a producer\'s error')),
+  migrate: Type.Boolean({ description: 'Migrate the tables at start', default: false }),
+  schema: Type.Optional(Type.String({ description: 'The Postgres schema of the tables', minLength: 1, maxLength: 63 })),
+  postgres: Type.Optional(Type.String({ description: 'The name that @fastify/postgres was registered with', minLength: 1 })),
+  redis: Type.Optional(Type.String({ description: 'The namespace that @fastify/redis was registered with', minLength: 1 })),
+  terminalTypes: Type.Array(Type.String({ minLength: 1 }), { description: 'The event types that end a message', default: ['end', 'error'], minItems: 1 }),
+  eventNames: Type.Boolean({ description: 'Whether frames have an event: line', default: false }),
+  maxPayloadBytes: positive('The largest payload, as JSON', 1_048_576),
+  maxPendingBytes: positive('How much may wait for Postgres in this process', 16_777_216),
+  writeRetryMs: positive('How long an event waits for Postgres', 10_000),
+  maxConcurrentReads: positive('How many reads of the journal are under way at once', 8),
+  keepaliveMs: positive('How often an open response gets a comment', 15_000),
+  retryMs: positive('The mean wait that clients are told to keep before they reconnect', 2_000)
+}, { additionalProperties: false })
+
+export type JournalOptions = Static<typeof OptionsSchema>
+
+/** What the app passes to `register`: every option that has a default may be left out. */
+export type MessageJournalOptions = Partial<JournalOptions> & Pick<JournalOptions, 'identify'>
+
+const compiled = TypeCompiler.Compile(OptionsSchema)
+
+const DEFAULTS = Object.fromEntries(Object.entries(OptionsSchema.properties)
+  .flatMap(([name, schema]) => schema.default === undefined ? [] : [[name, schema.default]]))
+
+/** Fastify's own register options, which reach every plugin. */
+const FASTIFY_OPTIONS = new Set(['logLevel', 'logSerializers'])
+
+/**
+ * The options with their defaults; what was passed is not changed.
+ * @throws InvalidOptionError with the option's name and the reason.
+ */
+export function parseOptions (passed: object): JournalOptions {
+  const own = Object.fromEntries(Object.entries(passed).filter(([name, value]) => value !== undefined && !FASTIFY_OPTIONS.has(name)))
+  const options: unknown = { ...structuredClone(DEFAULTS), ...own }
+  if (compiled.Check(options)) return checkTerminalTypes(options)
+  const [error] = compiled.Errors(options)
+  throw new InvalidOptionError(error === undefined ? 'unknown' : describe(error))
+}
+
+/** `message.end` and `message.fail` write these two; a set without them would leave their readers waiting. */
+function checkTerminalTypes (options: JournalOptions): JournalOptions {
+  for (const type of ['end', 'error']) {
+    if (!options.terminalTypes.includes(type)) throw new InvalidOptionError(`"terminalTypes" must contain "${type}"; got ${shown(options.terminalTypes)}`)
+  }
+  return options
+}
+
+function describe (error: ValueError): string {
+  const name = error.path.slice(1).replaceAll('/', '.')
+  if (name === 'identify') {
+    return `"identify" must be a function from the request to the user's id, or false to let everyone read everything; got ${shown(error.value)}`
+  }
+  return `"${name}": ${error.message.toLowerCase()}; got ${shown(error.value)}${descriptionOf(error.schema)}`
+}
+
+function descriptionOf (schema: TSchema): string {
+  return schema.description === undefined ? '' : ` (${schema.description})`
+}
+
+function shown (value: unknown): string {
+  return typeof value === 'function' ? 'a function' : JSON.stringify(value) ?? String(value)
+}

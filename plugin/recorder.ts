@@ -1,0 +1,125 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { Committer, Outcome } from './committer.js'
+import { encodeEnvelope, isSequenceNo, MAX_SEQUENCE_NO } from './envelope.js'
+import type { NewEvent } from './journal.js'
+import { canonicalMessageId, messageTopic } from './keys.js'
+import type { LimitedLog } from './limited-log.js'
+import { serializePayload } from './payload.js'
+import type { Publication, Publisher } from './publisher.js'
+
+/**
+ * Journals one event and publishes it.
+ *
+ * Never throws and never rejects. `true` exactly when the event's row is committed, under `sequenceNo` or, when that
+ * number was taken by a different event, under the message's latest number plus one. `false`, with a line in the
+ * log, for an empty or malformed id, number or type, a payload that cannot be serialised or is larger than
+ * `maxPayloadBytes`, a message that does not exist, or a database that stayed away for longer than `writeRetryMs`.
+ */
+export type RecordEvent = (messageId: string, sequenceNo: number, eventType: string, payload?: unknown) => Promise<boolean>
+
+/** An event of a writer that keeps the numbers itself. */
+export interface LeasedEvent extends Pick<NewEvent, 'messageId' | 'sequenceNo' | 'eventType' | 'epoch' | 'finish'> {
+  payload: unknown
+}
+
+export interface Recorder {
+  recordEvent: RecordEvent
+  /** Never rejects. The number is the one that the row got; `null`: there is no row, and `reason` says why. */
+  record (event: LeasedEvent): Promise<Recorded>
+}
+
+export interface Recorded {
+  sequenceNo: number | null
+  reason: Exclude<Outcome['kind'], 'committed'> | 'refused' | null
+}
+
+/** Lines about messages that do not exist are written once each; this many are remembered. */
+const MAX_KNOWN_MISSING = 1_000
+
+export function createRecorder (committer: Committer, publisher: Publisher, logger: FastifyBaseLogger, log: LimitedLog, maxPayloadBytes: number): Recorder {
+  const knownMissing = new Set<string>()
+  let publications: Publication[] = []
+
+  /** The events of one commit are settled in one turn, and their publishes leave in one write. */
+  function publish (event: NewEvent, committed: boolean): void {
+    if (publications.push({ topic: messageTopic(event.messageId), envelope: encodeEnvelope({ ...event, committed }) }) > 1) return
+    queueMicrotask(() => {
+      publisher.publish(publications)
+      publications = []
+    })
+  }
+
+  function report (event: NewEvent, outcome: Exclude<Outcome, { kind: 'committed' }>): void {
+    const { messageId, sequenceNo, eventType } = event
+    const fields = { messageId, sequenceNo, eventType }
+    if (outcome.kind === 'failed') {
+      log.error('record', { ...fields, err: outcome.error }, 'journal: an event was not recorded')
+    } else if (outcome.kind === 'fenced') {
+      log.warn('fenced', fields, 'journal: an event was not recorded: another writer has taken the message over')
+    } else if (!knownMissing.has(messageId)) {
+      if (knownMissing.size >= MAX_KNOWN_MISSING) knownMissing.clear()
+      knownMissing.add(messageId)
+      logger.warn(fields, 'journal: an event was not recorded: there is no such message')
+    }
+  }
+
+  function commit (event: NewEvent, bytes: number): Promise<Recorded> {
+    return new Promise((resolve) => {
+      committer.add(event, bytes, (outcome, { sequenceNo }) => {
+        if (outcome.kind === 'committed') {
+          if (!outcome.repeated) publish({ ...event, sequenceNo }, true)
+          resolve({ sequenceNo, reason: null })
+          return
+        }
+        report(event, outcome)
+        // A fenced writer's events are another one's message by now: its readers must not see them.
+        if (outcome.kind !== 'fenced') publish(event, false)
+        resolve({ sequenceNo: null, reason: outcome.kind })
+      })
+    })
+  }
+
+  function record (event: LeasedEvent): Promise<Recorded> {
+    const { messageId, sequenceNo, eventType } = event
+    const payload = serializePayload(event.payload, maxPayloadBytes)
+    if ('error' in payload) {
+      log.error('payload', { messageId, sequenceNo, eventType, err: payload.error }, 'journal: an event was not recorded')
+      return Promise.resolve({ sequenceNo: null, reason: 'refused' })
+    }
+    if (payload.replaced) {
+      log.warn('payload', { messageId, sequenceNo, eventType }, 'journal: a payload is not a plain object; {} was recorded in its place')
+    }
+    return commit({ ...event, payload: payload.text }, payload.bytes)
+  }
+
+  return {
+    record,
+    async recordEvent (messageId, sequenceNo, eventType, payload) {
+      const problem = whatIsWrong(messageId, sequenceNo, eventType)
+      const id = canonicalMessageId(messageId)
+      if (problem !== null || id === null) {
+        log.warn('arguments', { messageId, sequenceNo, eventType, reason: problem }, 'journal: an event was not recorded: its arguments are wrong')
+        return false
+      }
+      const recorded = await record({ messageId: id, sequenceNo, eventType: withoutNul(eventType), payload, epoch: null, finish: null })
+      return recorded.sequenceNo !== null
+    }
+  }
+}
+
+/** For callers without types: what is wrong with the arguments of `recordEvent`, or `null`. */
+function whatIsWrong (messageId: unknown, sequenceNo: unknown, eventType: unknown): string | null {
+  if (messageId === undefined || messageId === null || messageId === '') return 'messageId is empty'
+  if (canonicalMessageId(messageId) === null) return 'messageId is not a UUID'
+  if (!isSequenceNo(sequenceNo)) return `sequenceNo is not a whole number from 0 to ${MAX_SEQUENCE_NO}`
+  return isEventType(eventType) ? null : 'eventType is empty'
+}
+
+/** Postgres text cannot hold U+0000, and nothing is left of a type that has no other character. */
+export function isEventType (eventType: unknown): eventType is string {
+  return typeof eventType === 'string' && withoutNul(eventType) !== ''
+}
+
+export function withoutNul (text: string): string {
+  return text.replaceAll('\0', '')
+}

@@ -1,0 +1,55 @@
+import postgres from '@fastify/postgres'
+import redis from '@fastify/redis'
+import Fastify, { type FastifyInstance } from 'fastify'
+import { AddressInfo } from 'node:net'
+import type { Test } from 'tap'
+import messageJournal, { type MessageJournalOptions } from '../../plugin/index.js'
+import { createTestDatabase } from './database.js'
+
+export interface LogLine {
+  level: number
+  msg: string
+  [field: string]: unknown
+}
+
+export interface TestApp {
+  app: FastifyInstance
+  /** Where it listens, without a slash at the end. */
+  url: string
+  databaseUrl: string
+  /** What it has logged so far. */
+  lines: LogLine[]
+}
+
+export interface TestAppOptions extends Partial<MessageJournalOptions> {
+  databaseUrl?: string
+  redisUrl?: string
+  /** Called before `listen`: hooks and routes of the test's own. */
+  extend?: (app: FastifyInstance) => void | Promise<void>
+}
+
+/** The user that a request of these tests is made by; without the header, nobody. */
+export const USER_HEADER = 'x-user'
+
+/** An app as a user would write it, listening on a free port, on a database of its own; closed after the test. */
+export async function startApp (t: Test, { databaseUrl, redisUrl = process.env.TEST_REDIS_URL ?? '', extend, ...options }: TestAppOptions = {}): Promise<TestApp> {
+  const connectionString = databaseUrl ?? await createTestDatabase(t)
+  const lines: LogLine[] = []
+  const app = Fastify({
+    logger: { level: 'info', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } },
+    forceCloseConnections: true
+  })
+  t.teardown(() => app.close())
+  await app.register(postgres, { connectionString })
+  await app.register(redis, { url: redisUrl })
+  await app.register(messageJournal, {
+    prefix: '/api',
+    identify: (request) => request.headers[USER_HEADER]?.toString(),
+    migrate: true,
+    ...options
+  })
+  await extend?.(app)
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const { port } = app.server.address() as AddressInfo // it listens on TCP
+  return { app, url: `http://127.0.0.1:${port}`, databaseUrl: connectionString, lines }
+}
