@@ -1,7 +1,7 @@
 import postgres from '@fastify/postgres'
 import redis from '@fastify/redis'
 import Fastify, { type FastifyInstance } from 'fastify'
-import { AddressInfo } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 import messageJournal, { type MessageJournalOptions } from '../../plugin/index.js'
 import { createTestDatabase } from './database.js'
