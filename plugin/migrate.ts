@@ -123,18 +123,19 @@ async function inTransaction<Result> (pool: Pool, work: (client: PoolClient) => 
   const client = await pool.connect()
   // A client that is checked out has no listener of the pool's, and its 'error' would end the process.
   client.on('error', ignore)
-  let broken = false
+  const giveBack = (broken: boolean) => {
+    client.release(broken)
+    client.off('error', ignore)
+  }
   try {
     await client.query('begin')
     const result = await work(client)
     await client.query('commit')
+    giveBack(false)
     return result
   } catch (error) {
-    await client.query('rollback').catch(() => { broken = true })
+    giveBack(await client.query('rollback').then(() => false, () => true))
     throw error
-  } finally {
-    client.release(broken)
-    client.off('error', ignore)
   }
 }
 
