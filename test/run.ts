@@ -1,0 +1,99 @@
+/**
+ * `npm test [-- tap arguments]`: runs tap on a private Postgres and a private Redis, or on those that DATABASE_URL and
+ * REDIS_URL name. Tests find them in TEST_DATABASE_URL, TEST_REDIS_URL and TEST_REDIS_KIND. Exits with tap's exit code,
+ * and leaves no process and no folder, also when tap fails, when it is interrupted, or when a server does not start.
+ */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { constants, tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import pg from 'pg'
+import { startPostgres } from '../demo/services/postgres.js'
+import { describeRedis, startRedis } from '../demo/services/redis.js'
+import { guardProcess } from '../demo/services/server-process.js'
+
+const TAP_STOP_TIMEOUT_MS = 15_000
+
+/** Nothing here is worth a disk write: the data dies with the run. */
+const FAST = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', max_connections: '300' }
+
+let tap: ChildProcess | undefined
+let interruption: NodeJS.Signals | undefined
+let force: NodeJS.Timeout | undefined
+
+/** Tap and every test process it started. */
+function signalTap (signal: NodeJS.Signals): void {
+  if (tap?.pid === undefined) return
+  try {
+    process.kill(-tap.pid, signal)
+  } catch {
+    // All of them are gone
+  }
+}
+
+function interrupt (signal: NodeJS.Signals): void {
+  interruption ??= signal
+  force ??= setTimeout(signalTap, TAP_STOP_TIMEOUT_MS, 'SIGKILL').unref()
+  signalTap(signal)
+}
+
+async function describePostgres (url: string): Promise<string> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    const { rows } = await client.query<{ server_version: string }>('SHOW server_version')
+    return rows[0]?.server_version ?? 'unknown'
+  } finally {
+    await client.end()
+  }
+}
+
+/** In a session of its own, so that Ctrl-C reaches it once, from here, and nothing it started can be left over. */
+async function runTap (env: NodeJS.ProcessEnv): Promise<number> {
+  const script = join(dirname(createRequire(import.meta.url).resolve('tap/package.json')), 'dist/esm/run.mjs')
+  tap = spawn(process.execPath, [script, ...process.argv.slice(2)], { stdio: 'inherit', detached: true, env })
+  const callOffGuard = tap.pid === undefined ? () => {} : guardProcess(-tap.pid, 'SIGTERM')
+  const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
+    tap?.once('error', reject)
+    tap?.once('exit', (...result) => resolve(result))
+  })
+  clearTimeout(force)
+  signalTap('SIGKILL')
+  callOffGuard()
+  return code ?? 128 + (signal === null ? 1 : constants.signals[signal])
+}
+
+async function main (): Promise<number> {
+  const folder = await mkdtemp(join(tmpdir(), 'journal-test-'))
+  const { DATABASE_URL, REDIS_URL } = process.env
+  // Both are awaited even if one fails, so that the other can be stopped
+  const [postgres, redis] = await Promise.allSettled([
+    DATABASE_URL ? { url: DATABASE_URL, stop: async () => {} } : startPostgres({ dataDir: folder, persistent: false, settings: FAST }),
+    REDIS_URL ? { url: REDIS_URL, stop: async () => {} } : startRedis()
+  ])
+  try {
+    if (postgres.status === 'rejected') throw postgres.reason
+    if (redis.status === 'rejected') throw redis.reason
+    const databaseUrl = postgres.value.url
+    const redisUrl = redis.value.url
+    const [version, { kind, version: redisVersion }] = await Promise.all([describePostgres(databaseUrl), describeRedis(redisUrl)])
+    console.log(`Tests run on Postgres ${version} (${DATABASE_URL ? 'DATABASE_URL' : 'private'}) and ${kind} ${redisVersion} (${REDIS_URL ? 'REDIS_URL' : 'private'})`)
+    if (interruption !== undefined) return 128 + constants.signals[interruption]
+    return await runTap({ ...process.env, TEST_DATABASE_URL: databaseUrl, TEST_REDIS_URL: redisUrl, TEST_REDIS_KIND: kind })
+  } finally {
+    for (const server of [postgres, redis]) {
+      if (server.status === 'fulfilled') await server.value.stop()
+    }
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+process.on('SIGINT', interrupt)
+process.on('SIGTERM', interrupt)
+try {
+  process.exitCode = await main()
+} catch (error) {
+  console.error('The tests could not be run:', error)
+  process.exitCode = 1
+}
