@@ -36,4 +36,4 @@ export const DatabaseNewerError = createError(
   'FST_JOURNAL_DATABASE_NEWER', 'The journal\'s tables are at version %s, newer than this code\'s %s: deploy a newer fastify-message-journal', 500)
 
 export const MigrationFailedError = createError(
-  'FST_JOURNAL_MIGRATION_FAILED', 'The migration to version %s failed and was rolled back: %s', 500)
+  'FST_JOURNAL_MIGRATION_FAILED', 'The migration to version %s failed, and nothing was changed: %s', 500)
