@@ -70,7 +70,7 @@ t.test('what cannot be done is said on stderr, with exit code 1', async (t) => {
     [['migrate', '--to=-1'], UNREACHABLE, /^--to must be a whole number, not -1\n$/],
     [['migrate', '--to', '2'], UNREACHABLE, /whole number from 0 to 1, not 2\n$/],
     [['migrate'], '', /^DATABASE_URL is not set\n$/],
-    [['migrate'], UNREACHABLE, /failed and was rolled back: connect ECONNREFUSED 127\.0\.0\.1:1\n$/],
+    [['migrate'], UNREACHABLE, /failed, and nothing was changed: connect ECONNREFUSED 127\.0\.0\.1:1\n$/],
     [['migrate'], 'postgres://someone:s3cr3t@[', /Invalid URL\n$/],
     [['migrate'], 'postgres://someone:p@s3cr3t/word@127.0.0.1:1/nothing', /percent-encode the special characters/],
     [['migrate'], 'postgres://someone:12/s3cr3t@127.0.0.1:1/nothing', /percent-encode the special characters/]
