@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import pg from 'pg'
-import { ignore, migrate, reasonOf } from './migrate.js'
+import { ignore } from './lend.js'
+import { migrate, reasonOf } from './migrate.js'
 
 const USAGE = `Usage: fastify-message-journal migrate [--to N] [--schema NAME]
 

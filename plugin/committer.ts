@@ -1,19 +1,21 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Journal, NewEvent } from './journal.js'
-import { failureKind } from './postgres-errors.js'
-import { findPlaces } from './places.js'
+import type { Appender, NewEvent } from './appender.js'
+import type { Journal } from './journal.js'
+import { failureKind, isUnsure } from './postgres-errors.js'
+import { findPlaces, isInOrder } from './places.js'
 
 /**
  * What became of an event.
  * - `committed`: its row is in the journal under `event.sequenceNo`, which may not be the number it came with.
  *   `repeated`: the very same event had been there before this call.
  * - `missing`: there is no such message. `fenced`: another writer has taken the message over.
- * - `failed`: it could not be written, for `error`.
+ * - `failed`: it could not be written, for `error`. `unsure`: a try was made whose answer never came, and the row may
+ *   be there all the same.
  */
 export type Outcome =
   | { kind: 'committed', repeated: boolean }
   | { kind: 'missing' | 'fenced' }
-  | { kind: 'failed', error: Error }
+  | { kind: 'failed', error: Error, unsure: boolean }
 
 /** `event.sequenceNo` is the number that the event got, or would have got. */
 export type Settle = (outcome: Outcome, event: NewEvent) => void
@@ -43,6 +45,8 @@ export interface Committer {
   add (event: NewEvent, payloadBytes: number, settle: Settle): void
   /** Resolves when nothing waits any more. */
   drained (): Promise<void>
+  /** Begins no further try: what fails from now on has failed. */
+  close (): void
 }
 
 /** Two lanes: while one waits for its commit to reach the disk, the other's rows are being sent. */
@@ -59,7 +63,8 @@ const LAST_RETRY_MS = 1_000
  * that finds its lane idle is sent in the same turn of the event loop. No timer is involved unless a try has failed.
  */
 export function createCommitter (journal: Journal, options: CommitterOptions): Committer {
-  const lanes = Array.from({ length: LANES }, () => createLane(journal))
+  let closed = false
+  const lanes = Array.from({ length: LANES }, () => createLane(async (batch) => { await commit(journal, batch, () => closed) }))
   let pendingBytes = 0
   let pendingEvents = 0
   let onDrained: Array<() => void> = []
@@ -75,7 +80,7 @@ export function createCommitter (journal: Journal, options: CommitterOptions): C
     add (event, payloadBytes, settle) {
       const bytes = payloadBytes + EVENT_OVERHEAD_BYTES
       if (pendingEvents > 0 && pendingBytes + bytes > options.maxPendingBytes) {
-        settle({ kind: 'failed', error: new Error(`more than maxPendingBytes (${options.maxPendingBytes}) wait for the database`) }, event)
+        settle({ kind: 'failed', error: new Error(`more than maxPendingBytes (${options.maxPendingBytes}) wait for the database`), unsure: false }, event)
         return
       }
       pendingBytes += bytes
@@ -94,7 +99,8 @@ export function createCommitter (journal: Journal, options: CommitterOptions): C
     },
     drained () {
       return pendingEvents === 0 ? Promise.resolve() : new Promise((resolve) => { onDrained.push(resolve) })
-    }
+    },
+    close () { closed = true }
   }
 }
 
@@ -107,20 +113,24 @@ interface Lane {
   add (event: PendingEvent): void
 }
 
-function createLane (journal: Journal): Lane {
+function createLane (commit: (batch: PendingEvent[]) => Promise<void>): Lane {
   let queue: PendingEvent[] = []
   let running = false
 
   async function run (): Promise<void> {
     await null // the calls of one turn share the first INSERT
-    while (queue.length > 0) await commit(journal, takeBatch())
+    while (queue.length > 0) await commit(takeBatch())
     running = false
   }
 
   function takeBatch (): PendingEvent[] {
     let bytes = 0
     let count = 0
-    while (count < queue.length && count < MAX_BATCH_EVENTS && bytes < MAX_BATCH_BYTES) bytes += queue[count++]?.bytes ?? 0
+    for (const event of queue) {
+      if (count === MAX_BATCH_EVENTS || bytes >= MAX_BATCH_BYTES) break
+      bytes += event.bytes
+      count++
+    }
     const batch = queue.slice(0, count)
     queue = queue.slice(count)
     return batch
@@ -137,57 +147,81 @@ function createLane (journal: Journal): Lane {
 }
 
 /** Resolves when every event of the batch is settled; never rejects. */
-async function commit (journal: Journal, batch: PendingEvent[]): Promise<void> {
+async function commit (journal: Journal, batch: PendingEvent[], isClosed: () => boolean): Promise<void> {
   let open = batch
   let retryMs = FIRST_RETRY_MS
   while (open.length > 0) {
     try {
       open = await attempt(journal, open)
     } catch (cause) {
-      const error = toError(cause)
+      const error = cause as Error // neither pg nor this library rejects with anything else
       const kind = failureKind(error)
       if (kind === 'transient') {
-        for (const event of open) event.unsure = true
-        open = expire(open, error)
+        if (isUnsure(error)) for (const event of open) event.unsure = true
+        open = expire(open, error, isClosed() ? Infinity : performance.now())
         if (open.length > 0) await delay(retryMs * (0.5 + Math.random() / 2))
         retryMs = Math.min(retryMs * 2, LAST_RETRY_MS)
-      } else if (kind === 'data' && open.length > 1) {
+      } else if ((kind === 'data' || kind === 'taken') && open.length > 1) {
         const middle = open.length >> 1
-        await commit(journal, open.slice(0, middle))
+        await commit(journal, open.slice(0, middle), isClosed)
         open = open.slice(middle)
       } else {
-        for (const event of open) event.settle({ kind: 'failed', error }, event)
+        for (const event of open) event.settle({ kind: 'failed', error, unsure: event.unsure }, event)
         return
       }
     }
   }
 }
 
-/** One INSERT. Answers with the events that must be tried again: none, or all that were not in the table yet. */
+type Settled = [event: PendingEvent, outcome: Outcome]
+
+/** One transaction. Answers with the events that must be tried again: all that did not get into it. */
 async function attempt (journal: Journal, events: PendingEvent[]): Promise<PendingEvent[]> {
+  const numbered = events.some((event) => event.epoch === null)
   try {
-    const refusals = await journal.append(events)
-    const refused = new Map(refusals.map(({ index, reason }) => [index, reason]))
-    for (const [index, event] of events.entries()) {
-      const kind = refused.get(index)
-      event.settle(kind === undefined ? { kind: 'committed', repeated: false } : { kind }, event)
-    }
-    return []
+    const { settled, open } = numbered ? await insertNumbered(journal, events) : { settled: await insert(journal, events), open: [] }
+    for (const [event, outcome] of settled) event.settle(outcome, event)
+    return open
   } catch (error) {
     if (failureKind(error) !== 'taken') throw error
-    const { repeated, free } = findPlaces(events, await journal.findTaken(events))
-    for (const event of repeated) event.settle({ kind: 'committed', repeated: !event.unsure }, event)
-    return free
+    const numbers = events.map((event) => event.sequenceNo)
+    const { repeated, free, echoes } = findPlaces(events, await journal.findTaken(events))
+    // No number is taken: it is an index or a trigger of the app's own that refuses a row.
+    if (repeated.length === 0 && events.every((event, index) => event.sequenceNo === numbers[index])) throw error
+    for (const [event, outcome] of asRepeated(repeated)) event.settle(outcome, event)
+    return [...free, ...echoes]
   }
 }
 
-function expire (events: PendingEvent[], error: Error): PendingEvent[] {
-  const now = performance.now()
-  const [expired, open] = [events.filter((event) => event.deadline <= now), events.filter((event) => event.deadline > now)]
-  for (const event of expired) event.settle({ kind: 'failed', error }, event)
-  return open
+/**
+ * Events whose numbers the app chose may come late: behind one that is committed already, where a reader that has
+ * passed the place would never see them. They are placed while nobody else writes to their messages.
+ */
+async function insertNumbered (journal: Journal, events: PendingEvent[]): Promise<{ settled: Settled[], open: PendingEvent[] }> {
+  return await journal.exclusively([...new Set(events.map((event) => event.messageId))], async (appender, latest) => {
+    if (isInOrder(events, latest)) return { settled: await insert(appender, events), open: [] }
+    const { repeated, free, echoes } = findPlaces(events, { ...await appender.findTaken(events), latest })
+    return { settled: [...asRepeated(repeated), ...await insert(appender, free)], open: echoes }
+  })
 }
 
-function toError (cause: unknown): Error {
-  return cause instanceof Error ? cause : new Error(String(cause))
+async function insert (appender: Appender, events: PendingEvent[]): Promise<Settled[]> {
+  const refusals = new Map((await appender.append(events)).map(({ index, reason }) => [events[index], reason]))
+  // A commit whose answer was lost may have been followed by another writer's fence.
+  const doubtful = events.filter((event) => event.unsure && refusals.has(event))
+  const standing = new Set(doubtful.length === 0 ? [] : findPlaces(doubtful, await appender.findTaken(doubtful)).repeated)
+  return events.map((event) => {
+    const kind = standing.has(event) ? undefined : refusals.get(event)
+    return [event, kind === undefined ? { kind: 'committed', repeated: false } : { kind }]
+  })
+}
+
+function asRepeated (events: PendingEvent[]): Settled[] {
+  return events.map((event) => [event, { kind: 'committed', repeated: !event.unsure }])
+}
+
+function expire (events: PendingEvent[], error: Error, now: number): PendingEvent[] {
+  const [expired, open] = [events.filter((event) => event.deadline <= now), events.filter((event) => event.deadline > now)]
+  for (const event of expired) event.settle({ kind: 'failed', error, unsure: event.unsure }, event)
+  return open
 }

@@ -37,7 +37,6 @@ export function decodeEnvelope (text: string): Announcement | null {
   const envelope = parseObject(text)
   if (envelope === null || !isSequenceNo(envelope.sequence_no) || !isObject(envelope.payload)) return null
   const payload = memberText(text, 'payload')
-  if (payload === null) return null
   const { event_type: eventType, payload: { type }, committed } = envelope
   return {
     sequenceNo: envelope.sequence_no,
@@ -67,28 +66,37 @@ function parseObject (text: string): Record<string, unknown> | null {
   }
 }
 
-const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\]:,]/g
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
 
 /**
- * The text of a top-level member of `json`, which must be a valid JSON object, with the white space around the
+ * The text of a top-level member that `json`, a valid JSON object, has, with the white space around the
  * value cut off. The last of several members of one name, as `JSON.parse` has it.
  */
-function memberText (json: string, name: string): string | null {
+function memberText (json: string, name: string): string {
   let depth = 0
   let key = ''
   let from = -1
-  let found: string | null = null
-  TOKEN.lastIndex = 0
-  for (let match = TOKEN.exec(json); match !== null; match = TOKEN.exec(json)) {
-    const token = match[0]
-    if (token === '{' || token === '[') depth++
-    else if (depth === 1 && from < 0 && token === ':') from = TOKEN.lastIndex
-    else if (depth === 1 && from < 0 && token.startsWith('"')) key = token
-    else if (depth === 1 && (token === ',' || token === '}')) {
-      if (key === `"${name}"`) found = json.slice(from, match.index).trim()
+  let found = ''
+  for (let at = 0; at < json.length; at++) {
+    const character = json[at]
+    if (character === '"') {
+      const end = endOfString(json, at)
+      if (depth === 1 && from < 0) key = json.slice(at, end)
+      at = end - 1
+    } else if (character === '{' || character === '[') depth++
+    else if (depth === 1 && from < 0 && character === ':') from = at + 1
+    else if (depth === 1 && (character === ',' || character === '}')) {
+      if (JSON.parse(key) === name) found = json.slice(from, at).trim()
       from = -1
-      depth -= token === '}' ? 1 : 0
-    } else if (token === '}' || token === ']') depth--
+    } else if (character === '}' || character === ']') depth--
   }
   return found
+}
+
+/** Where the string that begins at `from` is over. */
+function endOfString (json: string, from: number): number {
+  let at = from + 1
+  while (json.charCodeAt(at) !== QUOTE) at += json.charCodeAt(at) === BACKSLASH ? 2 : 1
+  return at + 1
 }

@@ -26,6 +26,17 @@ export const NotOwnerError = createError(
 export const DatabaseUnavailableError = createError(
   'FST_JOURNAL_DATABASE_UNAVAILABLE', 'The journal\'s database cannot be reached at the moment', 503)
 
+/** The reason of `message.signal` after a stop request. */
+export const StoppedError = createError(
+  'FST_JOURNAL_STOPPED', 'Message %s was stopped', 409)
+
+/** The reason of `message.signal` when the message has another producer now, was ended for this one, or was deleted. */
+export const FencedError = createError(
+  'FST_JOURNAL_FENCED', 'Message %s is not this producer\'s any more', 409)
+
+export const TooManyConnectionsError = createError(
+  'FST_JOURNAL_TOO_MANY_CONNECTIONS', 'You have %s open streams already, which is the limit', 429)
+
 export const ClosedError = createError(
   'FST_JOURNAL_CLOSED', 'The server is shutting down', 503)
 

@@ -7,6 +7,8 @@ export interface FeedTail<Position> {
   wake (): void
   /** A frame of an event that is not in the log; never moves a cursor. */
   show (frame: Buffer): void
+  /** The stream is over for a reader that has everything; `last`, if any, is written before the end. */
+  finish (last: Buffer | null): void
   /** Whether this tail has everything that was announced. */
   isCurrent (): boolean
   readonly cursor: Position
@@ -41,10 +43,19 @@ export interface Feed<Position> {
   leave (tail: FeedTail<Position>): void
   announce (entry: Entry<Position | null>): void
   doubt (): void
+  /** The log goes on up to `position` at least, as somebody has read. */
+  advance (position: Position): void
+  /** Nothing more will come. Tails that are behind are left to catch up. */
+  end (last: Buffer | null): void
   /** The announced entries that follow `cursor` with nothing between; `null` when there is none. */
   after (cursor: Position): Run<Position> | null
   /** One read for all tails at the same cursor. Rejects only when the read queue has closed. */
   read (cursor: Position): Promise<DatedPage<Position>>
+}
+
+/** `announced`: how many positions had been announced with this one. */
+interface AnnouncedEntry<Position> extends Entry<Position> {
+  announced: number
 }
 
 /** Enough for a viewer to look away for a moment without a read of the log. */
@@ -54,7 +65,7 @@ const MAX_RECENT_BYTES = 64 * 1024
 export function createFeed<Position> (log: Log<Position>, start: Position, reads: ReadQueue): Feed<Position> {
   const tails = new Set<FeedTail<Position>>()
   const reading = new Map<Position, Promise<DatedPage<Position>>>()
-  let recent: Array<Entry<Position>> = []
+  let recent: Array<AnnouncedEntry<Position>> = []
   let recentBytes = 0
   let lastRun: { cursor: Position, run: Run<Position> } | null = null
   let newest = start
@@ -62,13 +73,13 @@ export function createFeed<Position> (log: Log<Position>, start: Position, reads
   let doubts = 0
   let scheduled = false
 
-  function remember (entry: Entry<Position>): void {
+  function remember (entry: AnnouncedEntry<Position>): void {
     const last = recent.at(-1)
     if (last !== undefined && log.compare(entry.position, last.position) <= 0) return
     recent.push(entry)
     recentBytes += entry.frame.length
     while (recent.length > MAX_RECENT_ENTRIES || (recentBytes > MAX_RECENT_BYTES && recent.length > 1)) {
-      recentBytes -= recent.shift()?.frame.length ?? 0
+      for (const { frame } of recent.splice(0, 1)) recentBytes -= frame.length
     }
   }
 
@@ -89,6 +100,19 @@ export function createFeed<Position> (log: Log<Position>, start: Position, reads
     if (current) forget()
   }
 
+  function advance (position: Position): void {
+    if (log.compare(position, newest) <= 0) return
+    newest = position
+    announcements++
+    schedule()
+  }
+
+  /** The log has the last word: what had been announced when it was read, and lies past its end, is not in it. */
+  function disbelieve (end: Position, announced: number): void {
+    recent = recent.filter((entry) => entry.announced > announced || log.compare(entry.position, end) <= 0)
+    if (announcements === announced) newest = end
+  }
+
   function forget (): void {
     recent = []
     recentBytes = 0
@@ -107,14 +131,17 @@ export function createFeed<Position> (log: Log<Position>, start: Position, reads
     },
     announce ({ position, frame, terminal }) {
       if (position === null) {
-        if (scheduled) wakeAll() // what came before it is shown before it
         for (const tail of tails) tail.show(frame)
         return
       }
       announcements++
       if (log.compare(position, newest) > 0) newest = position
-      remember({ position, frame, terminal })
+      remember({ position, frame, terminal, announced: announcements })
       schedule()
+    },
+    advance,
+    end (last) {
+      for (const tail of tails) if (last !== null || tail.isCurrent()) tail.finish(last)
     },
     doubt () {
       doubts++
@@ -134,7 +161,10 @@ export function createFeed<Position> (log: Log<Position>, start: Position, reads
       if (shared !== undefined) return shared
       const page = reads.run(async () => {
         const dated = { announcements, doubts }
-        return { ...await log.read(cursor), ...dated }
+        const page = await log.read(cursor)
+        advance(page.last)
+        if (page.complete) disbelieve(page.last, dated.announcements)
+        return { ...page, ...dated }
       }).finally(() => { reading.delete(cursor) })
       reading.set(cursor, page)
       return page
@@ -143,8 +173,7 @@ export function createFeed<Position> (log: Log<Position>, start: Position, reads
 }
 
 function consecutive<Position> (log: Log<Position>, recent: Array<Entry<Position>>, cursor: Position): Array<Entry<Position>> {
-  let from = recent.length
-  while (from > 0 && log.compare(recent[from - 1]?.position ?? cursor, cursor) > 0) from--
+  const from = recent.findLastIndex(({ position }) => log.compare(position, cursor) <= 0) + 1
   let to = from
   let at = cursor
   for (const entry of recent.slice(from)) {

@@ -25,13 +25,16 @@ export interface OpenFeed<Position> {
 /** The feeds that this process has viewers for. A topic is subscribed with its first viewer and dropped with its last. */
 export interface Feeds<Position> {
   readonly size: number
+  /** Each open feed's newest position. */
+  known (): Map<string, Position>
+  get (key: string): Feed<Position> | undefined
   open (key: string): OpenFeed<Position>
   /** To be called once a tail has left the feed. */
   release (key: string): void
 }
 
 /** How long a viewer waits for Redis before it reads the journal without it. */
-const SUBSCRIBE_TIMEOUT_MS = 1_000
+const SUBSCRIBE_TIMEOUT_MS = 500
 
 export function createFeeds<Position> (source: Source<Position>, subscriber: Subscriber, reads: ReadQueue): Feeds<Position> {
   const feeds = new Map<string, OpenFeed<Position>>()
@@ -58,6 +61,8 @@ export function createFeeds<Position> (source: Source<Position>, subscriber: Sub
 
   return {
     get size () { return feeds.size },
+    known: () => new Map([...feeds].map(([key, { feed }]) => [key, feed.newest])),
+    get: (key) => feeds.get(key)?.feed,
     open (key) {
       const open = feeds.get(key) ?? create(key)
       feeds.set(key, open)

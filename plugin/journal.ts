@@ -1,39 +1,13 @@
-import type { Pool, QueryArrayConfig } from 'pg'
-import type { JournalStatements } from './statements.js'
+import { arrayOf, createAppender, type Appender } from './appender.js'
+import type { ArrayRow, PooledConnection } from './connection.js'
+import type { LockMessages } from './statements.js'
 
 /**
- * The table of committed events. Every method is one statement (`openMessage` two) on a client that the app's pool
+ * The table of committed events. Every method is one statement (`openMessage` two, `finish` one behind a lock) on a client that the app's pool
  * lends for just that long, rejects with pg's own error, and never retries.
  */
 
 export type MessageStatus = 'streaming' | 'complete' | 'failed' | 'stopped'
-
-/** An event on its way into the journal. */
-export interface NewEvent {
-  messageId: string
-  sequenceNo: number
-  eventType: string
-  /** A JSON object as text without line breaks, as `JSON.stringify` writes it. */
-  payload: string
-  /** The writer's epoch; a row whose message has another one is refused. `null`: not a lease holder, never fenced. */
-  epoch: number | null
-  /** Set on a terminal event: what becomes of the message in the same transaction. */
-  finish: { status: MessageStatus, error: string | null } | null
-}
-
-/** An event that did not get in, by its place in the batch; `missing`: there is no such message. */
-export interface Refusal {
-  index: number
-  reason: 'missing' | 'fenced'
-}
-
-/** A row that stands where a new event wanted to. */
-export interface TakenRow {
-  messageId: string
-  sequenceNo: number
-  eventType: string
-  payload: string
-}
 
 export interface JournalRow {
   sequenceNo: number
@@ -59,72 +33,80 @@ export interface OpenedMessage {
   latest: number
 }
 
-export interface Journal {
+/** Ends a message on behalf of a producer that is gone, told to stop, or did not say how it ended. */
+export interface Finish {
+  messageId: string
+  status: MessageStatus
+  error: string | null
+  /** The terminal event. */
+  eventType: string
+  payload: string
+  /** Nothing is done unless the message has this status … */
+  from: MessageStatus
+  /** … and, when set, no heartbeat for this long, in ms … */
+  idleMs: number | null
+  /** … and, when set, this is its newest number. */
+  latest: number | null
+}
+
+/** What a reader should know of a message that has something new. */
+export interface Inspection {
+  messageId: string
+  /** `null`: the message was deleted. */
+  status: MessageStatus | null
+  /** The newest number; -1 when there are no events. */
+  latest: number
+  /** Its producer has given no heartbeat for too long. */
+  stale: boolean
+}
+
+export interface Journal extends Appender {
   /**
-   * Commits all events of the batch that are not refused, in one transaction, and answers with those that are.
-   * Rejects with `unique_violation` when a number is taken; then nothing of the batch is written.
+   * Runs `work` in one transaction in which nobody else writes to these messages. `latest` has the newest number of
+   * each of them that has rows, and stays true until the end.
    */
-  append (events: readonly NewEvent[]): Promise<Refusal[]>
-  /** The rows that stand at the events' places, and the newest number of each of the events' messages that has rows. */
-  findTaken (events: readonly NewEvent[]): Promise<{ taken: TakenRow[], latest: Map<string, number> }>
+  exclusively<T> (messageIds: readonly string[], work: (appender: Appender, latest: Map<string, number>) => Promise<T>): Promise<T>
+
   /** The rows past `cursor` in order: at most `rows`, and no more once their stored size has passed `bytes`. */
   readPage (messageId: string, cursor: number, rows: number, bytes: number): Promise<JournalRow[]>
   findMessage (messageId: string): Promise<MessageState | null>
   /** Makes the message or takes it over under a new epoch; `null`: it belongs to another user. */
   openMessage (messageId: string, userId: string | null): Promise<OpenedMessage | null>
+  /** Renews the leases, or gives them up; answers with those that are lost. */
+  heartbeat (leases: readonly Lease[], alive: boolean): Promise<string[]>
+  /** Of the messages that are known up to a number each: those that are gone, finished, longer, or without a living producer. */
+  inspect (known: ReadonlyMap<string, number>, idleMs: number): Promise<Inspection[]>
+  /**
+   * The terminal event, behind all that was under way, and the status in one transaction, under a new epoch. `null`: a
+   * condition did not hold.
+   */
+  finish (finish: Finish): Promise<{ sequenceNo: number, epoch: number } | null>
+  /** Deletes at most `limit` events, or messages that have none left, older than `days`; answers with how many. */
+  deleteOld (what: 'events' | 'messages', days: number, limit: number): Promise<number>
 }
 
-type Value = string | null
-type ArrayRow = [Value, ...Value[]]
+export interface Lease {
+  messageId: string
+  epoch: number
+}
 
-/** Every column arrives as the text that Postgres sent: a payload is never parsed on its way to a reader. */
-const asText = { getTypeParser: () => (value: string) => value }
+/** The key of the advisory lock that one process at a time holds while it deletes: `retention` in ASCII, cut to 8 letters. */
+const RETENTION_LOCK = 0x726574656e74696fn
 
-export function createJournal (pool: Pool, statements: JournalStatements): Journal {
-  async function query (name: keyof JournalStatements, values: unknown[]): Promise<ArrayRow[]> {
-    const { text } = statements[name]
-    const config: QueryArrayConfig = { name: statements[name].name, text, values, rowMode: 'array', types: asText }
-    const { rows } = await pool.query<ArrayRow>(config)
-    return rows
-  }
-
+export function createJournal (connection: PooledConnection, lockMessages: LockMessages): Journal {
   return {
-    async append (events) {
-      const finishes = events.some((event) => event.finish !== null)
-      const values: unknown[] = [
-        arrayOf(events, (event) => event.messageId),
-        arrayOf(events, (event) => event.sequenceNo),
-        events.map((event) => event.eventType),
-        events.map((event) => event.payload).join('\n'),
-        arrayOf(events, (event) => event.epoch ?? 'NULL'),
-        arrayOf([...new Set(events.map((event) => event.messageId))], (messageId) => messageId)
-      ]
-      if (finishes) values.push(events.map((event) => event.finish?.status), events.map((event) => event.finish?.error))
-      const rows = await query(finishes ? 'appendAndFinish' : 'append', values)
-      return rows.map(([index, epoch]) => ({ index: Number(index) - 1, reason: epoch === null ? 'missing' : 'fenced' }))
-    },
+    ...createAppender(connection),
 
-    async findTaken (events) {
-      const rows = await query('findTaken', [
-        arrayOf(events, (event) => event.messageId),
-        arrayOf(events, (event) => event.sequenceNo)
-      ])
-      const taken: TakenRow[] = []
-      const latest = new Map<string, number>()
-      for (const [messageId, sequenceNo, eventType, payload, newest] of rows) {
-        if (messageId === null) continue
-        latest.set(messageId, Number(newest))
-        if (eventType != null && payload != null) taken.push({ messageId, sequenceNo: Number(sequenceNo), eventType, payload })
-      }
-      return { taken, latest }
-    },
+    exclusively: async (messageIds, work) => await connection.transaction(lockMessages(messageIds), async (held, rows) => {
+      return await work(createAppender(held), new Map(rows.map(([messageId, latest]) => [String(messageId), Number(latest)])))
+    }),
 
     async readPage (messageId, cursor, rows, bytes) {
-      return (await query('readPage', [messageId, cursor, rows, bytes])).map(toJournalRow)
+      return (await connection.query('readPage', [messageId, cursor, rows, bytes])).map(toJournalRow)
     },
 
     async findMessage (messageId) {
-      const [row] = await query('findMessage', [messageId])
+      const [row] = await connection.query('findMessage', [messageId])
       if (row === undefined) return null
       const [userId, status, createdAt, ...last] = row
       return {
@@ -137,19 +119,42 @@ export function createJournal (pool: Pool, statements: JournalStatements): Journ
     },
 
     async openMessage (messageId, userId) {
-      const [opened] = await query('openMessage', [messageId, userId])
+      const [opened] = await connection.query('openMessage', [messageId, userId])
       if (opened === undefined) return null
-      const [newest] = await query('findLatest', [messageId])
-      return { epoch: Number(opened[0]), latest: Number(newest?.[0] ?? -1) }
+      const [newest] = (await connection.query('findLatest', [messageId])).flat()
+      return { epoch: Number(opened[0]), latest: newest == null ? -1 : Number(newest) }
+    },
+
+    async heartbeat (leases, alive) {
+      const rows = await connection.query('heartbeat', [
+        arrayOf(leases, (lease) => lease.messageId), arrayOf(leases, (lease) => lease.epoch), alive
+      ])
+      return rows.map(([messageId]) => String(messageId))
+    },
+
+    async inspect (known, idleMs) {
+      const rows = await connection.query('inspect', [
+        arrayOf([...known.keys()], (messageId) => messageId), arrayOf([...known.values()], (latest) => latest), idleMs
+      ])
+      return rows.map(([messageId, status, latest, stale]) => ({
+        messageId: String(messageId),
+        status: status as MessageStatus | null, // the table's check constraint
+        latest: Number(latest ?? -1),
+        stale: stale === 't'
+      }))
+    },
+
+    finish: async ({ messageId, status, error, from, idleMs, latest, eventType, payload }) => await connection.transaction(lockMessages([messageId]), async (held) => {
+      const [row] = await held.query('finish', [messageId, status, error, from, idleMs, latest, eventType, payload])
+      return row === undefined ? null : { sequenceNo: Number(row[0]), epoch: Number(row[1]) }
+    }),
+
+    async deleteOld (what, days, limit) {
+      return await connection.count(what === 'events' ? 'deleteEvents' : 'deleteMessages', [days, String(RETENTION_LOCK), limit])
     }
   }
 }
 
 function toJournalRow ([sequenceNo, eventType, payload]: ArrayRow): JournalRow {
-  return { sequenceNo: Number(sequenceNo), eventType: eventType ?? '', payload: payload ?? '' }
-}
-
-/** A Postgres array literal of values that need no quoting (UUIDs, numbers, NULL): pg quotes each element of an array. */
-function arrayOf<T> (values: readonly T[], text: (value: T) => string | number): string {
-  return `{${values.map(text).join(',')}}`
+  return { sequenceNo: Number(sequenceNo), eventType: String(eventType), payload: String(payload) }
 }

@@ -22,3 +22,8 @@ export function newMessageId (): string {
 export function messageTopic (messageId: string): string {
   return `channel:${messageId}`
 }
+
+/** The Redis key that counts a user's open streams. */
+export function slotsKey (userId: string): string {
+  return `user:${userId}:slots`
+}

@@ -24,11 +24,26 @@ export function createLimitedLog (logger: FastifyBaseLogger): LimitedLog {
     }
     kinds.set(kind, { writtenAt: now, suppressed: 0 })
     const suppressed = last?.suppressed ?? 0
-    logger[level](suppressed > 0 ? { ...fields, suppressed } : fields, message)
+    const shown = suppressed > 0 ? { ...fields, suppressed } : fields
+    try {
+      logger[level](shown, message)
+    } catch {
+      logger[level]({ ...shown, err: withoutCause(shown) }, message)
+    }
   }
 
   return {
     warn: (kind, fields, message) => { write('warn', kind, fields, message) },
     error: (kind, fields, message) => { write('error', kind, fields, message) }
+  }
+}
+
+/** What an app's code throws may throw again when it is looked at: as an error's cause, or as the error itself. */
+function withoutCause ({ err }: { err?: unknown }): object {
+  try {
+    const { name, message, stack } = err as Error // nothing else among the fields can throw
+    return { type: name, message, stack }
+  } catch {
+    return { message: 'an error that cannot be shown' }
   }
 }

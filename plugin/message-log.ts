@@ -24,6 +24,8 @@ export interface MessageFrames {
   log (messageId: string): Log<number>
   /** `null` when the text is no envelope. `position: null`: the row did not commit, and the frame has no id. */
   decode (envelope: string): Entry<number | null> | null
+  /** A frame without an id, for what is not in the journal. */
+  encode (payload: object): Buffer
   isTerminal (row: Pick<JournalRow, 'eventType' | 'payload'>): boolean
 }
 
@@ -40,6 +42,7 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
 
   return {
     isTerminal,
+    encode: (payload) => Buffer.from(frame('error', JSON.stringify(payload))),
 
     decode (envelope) {
       const event = decodeEnvelope(envelope)

@@ -1,12 +1,20 @@
-import type { OpenedMessage, MessageStatus } from './journal.js'
+import { FencedError } from './errors.js'
+import type { NewEvent } from './appender.js'
+import type { OpenedMessage } from './journal.js'
 import type { LimitedLog } from './limited-log.js'
-import { isEventType, withoutNul, type Recorder } from './recorder.js'
+import { isEventType, storable, type Recorded, type Recorder } from './recorder.js'
+import { completed, failed, type Terminal } from './terminals.js'
 
 /** A message that this process is producing. Its numbers are kept here; nothing of it throws or rejects. */
 export interface Message {
   readonly messageId: string
   readonly userId: string | null
-  /** Aborts when the producer should stop: the message was taken over by another writer, or the server shuts down. */
+  /** The number of the message's newest event when it was opened; -1 when it had none. */
+  readonly openedAt: number
+  /**
+   * Aborts when the producer should stop. Its reason is a StoppedError, a FencedError (another writer has taken the
+   * message over, or it was ended because this process gave no sign of life) or a ClosedError (the server shuts down).
+   */
   readonly signal: AbortSignal
   /**
    * Journals and publishes the next event. Numbers are allotted in the order of the calls, of which many may be in
@@ -36,8 +44,11 @@ export interface MessageContext {
 
 /** A message and what the server alone may do with it. */
 export interface OwnedMessage extends Message {
+  readonly epoch: number
   /** Tells the producer to stop. What it still records is recorded. */
   abort (reason: Error): void
+  /** The message is not this producer's any more: nothing is recorded from now on, and the signal aborts. */
+  lose (reason: Error): void
 }
 
 export function createMessage (identity: { messageId: string, userId: string | null }, opened: OpenedMessage, context: MessageContext): OwnedMessage {
@@ -46,24 +57,30 @@ export function createMessage (identity: { messageId: string, userId: string | n
   let next = opened.latest + 1
   let ended = false
 
-  async function write (eventType: string, payload: unknown, finish: { status: MessageStatus, error: string | null } | null): Promise<boolean> {
+  async function write (eventType: string, payload: unknown, finish: NewEvent['finish']): Promise<Recorded['reason']> {
     const { sequenceNo, reason } = await recorder.record({
-      messageId: identity.messageId, sequenceNo: next++, eventType: withoutNul(eventType), payload, epoch: opened.epoch, finish
+      messageId: identity.messageId, sequenceNo: next++, eventType: storable(eventType), payload, epoch: opened.epoch, finish
     })
-    if (reason === 'fenced' || reason === 'missing') close(new Error(`message ${identity.messageId} ${reason === 'fenced' ? 'was taken over by another writer' : 'was deleted'}`))
+    if (reason === 'fenced' || reason === 'missing') lose(new FencedError(identity.messageId))
     if (sequenceNo !== null) next = Math.max(next, sequenceNo + 1)
-    return sequenceNo !== null
+    return reason
   }
 
-  async function finish (eventType: string, payload: object, status: MessageStatus, error: string | null): Promise<boolean> {
+  async function writeTerminal ({ eventType, payload, status, error }: Terminal): Promise<Recorded['reason']> {
+    return await write(eventType, payload, { status, error: error === null ? null : storable(error) })
+  }
+
+  /** `plain` is what is written when the payload cannot be: readers must not wait for an end that cannot come. */
+  async function finish (terminal: Terminal, plain: Terminal): Promise<boolean> {
     if (ended) return false
     ended = true
-    const committed = await write(eventType, payload, { status, error })
+    let reason = await writeTerminal(terminal)
+    if (reason === 'refused') reason = await writeTerminal(plain)
     context.onClosed(message)
-    return committed
+    return reason === null
   }
 
-  function close (reason: Error): void {
+  function lose (reason: Error): void {
     ended = true
     controller.abort(reason)
     context.onClosed(message)
@@ -71,26 +88,29 @@ export function createMessage (identity: { messageId: string, userId: string | n
 
   const message: OwnedMessage = {
     ...identity,
+    openedAt: opened.latest,
+    epoch: opened.epoch,
     signal: controller.signal,
     async record (eventType, payload) {
-      if (!ended && isEventType(eventType)) return await write(eventType, payload, null)
+      if (!ended && isEventType(eventType)) return await write(eventType, payload, null) === null
       const reason = ended ? 'the message has ended' : 'eventType is empty'
       log.warn('arguments', { ...identity, eventType, reason }, 'journal: an event was not recorded')
       return false
     },
-    end: async (payload) => await finish('end', { type: 'end', ...payload }, 'complete', null),
-    fail: async (error) => await finish('error', {
-      type: 'error', error: publicText(error), code: 'producer_failed'
-    }, 'failed', error instanceof Error ? error.message : String(error)),
-    abort (reason) { controller.abort(reason) }
+    end: async (payload) => await finish(completed(payload), completed(undefined)),
+    fail: async (error) => await finish(failed(publicText(error), error), failed(defaultPublicError(), error)),
+    abort (reason) { controller.abort(reason) },
+    lose
   }
 
   /** An app's function that throws must not cost the reader the terminal event. */
   function publicText (error: unknown): string {
     try {
-      return context.publicError(error, identity)
+      const text: unknown = context.publicError(error, identity)
+      if (typeof text === 'string') return text
+      throw new TypeError(`publicError must return a string, not ${typeof text}`)
     } catch (failure) {
-      log.error('publicError', { ...identity, err: failure }, 'journal: the option publicError threw')
+      log.error('publicError', { ...identity, err: failure }, 'journal: the option publicError gave no text')
       return defaultPublicError()
     }
   }

@@ -3,6 +3,7 @@ import { dirname, join, sep } from 'node:path'
 import type { ClientBase, Pool, PoolClient } from 'pg'
 import Postgrator from 'postgrator'
 import { DatabaseNewerError, InvalidOptionError, MigrationFailedError } from './errors.js'
+import { giveBack, lend } from './lend.js'
 
 export interface MigrateOptions {
   /** The version to go to, upwards or down. Default: the newest. 0 drops the journal with all it holds. */
@@ -68,9 +69,6 @@ export function reasonOf (error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
-/** For an 'error' event that would end the process, though the query under way tells of it anyway. */
-export function ignore (): void {}
-
 async function run (client: PoolClient, target: number, latest: number, schema: string | undefined): Promise<number> {
   await client.query('select pg_advisory_xact_lock($1)', [MIGRATION_LOCK.toString()])
   await settleSchema(client, schema)
@@ -120,21 +118,15 @@ async function readVersion (db: Pool | ClientBase, table: string): Promise<numbe
 }
 
 async function inTransaction<Result> (pool: Pool, work: (client: PoolClient) => Promise<Result>): Promise<Result> {
-  const client = await pool.connect()
-  // A client that is checked out has no listener of the pool's, and its 'error' would end the process.
-  client.on('error', ignore)
-  const giveBack = (broken: boolean) => {
-    client.release(broken)
-    client.off('error', ignore)
-  }
+  const client = await lend(pool)
   try {
     await client.query('begin')
     const result = await work(client)
     await client.query('commit')
-    giveBack(false)
+    giveBack(client, false)
     return result
   } catch (error) {
-    giveBack(await client.query('rollback').then(() => false, () => true))
+    giveBack(client, await client.query('rollback').then(() => false, () => true))
     throw error
   }
 }

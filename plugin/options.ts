@@ -1,5 +1,6 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
+import { inspect } from 'node:util'
 import type { FastifyRequest } from 'fastify'
 import type { MessageStatus } from './journal.js'
 import { InvalidOptionError } from './errors.js'
@@ -16,8 +17,8 @@ export interface AuthorizedMessage {
 export type Identify = (request: FastifyRequest) => UserId | Promise<UserId>
 export type UserId = string | number | bigint | null | undefined
 
-/** Whether the caller may read the message; takes the place of "it is the message's user". */
-export type Authorize = (request: FastifyRequest, message: AuthorizedMessage) => boolean | Promise<boolean>
+/** Whether the caller may read or stop the message; takes the place of "it is the message's user". */
+export type Authorize = (request: FastifyRequest, message: AuthorizedMessage, action: 'read' | 'stop') => boolean | Promise<boolean>
 
 /** The text of the error that readers see. */
 export type PublicError = (error: unknown, message: { messageId: string, userId: string | null }) => string
@@ -27,6 +28,8 @@ function fn<T> (description: string) {
 }
 
 const positive = (description: string, value: number) => Type.Integer({ description, default: value, minimum: 1, maximum: 2_147_483_647 })
+
+const notNegative = (description: string, value: number) => Type.Integer({ description, default: value, minimum: 0, maximum: 2_147_483_647 })
 
 /** Every option, its default and its unit; the README's table says the same. */
 export const OptionsSchema = Type.Object({
@@ -44,6 +47,13 @@ export const OptionsSchema = Type.Object({
   maxPendingBytes: positive('How much may wait for Postgres in this process', 16_777_216),
   writeRetryMs: positive('How long an event waits for Postgres', 10_000),
   maxConcurrentReads: positive('How many reads of the journal are under way at once', 8),
+  reconcileMs: positive('How often open viewers are compared with the journal', 5_000),
+  heartbeatMs: positive('How often producers\' leases are renewed', 10_000),
+  producerIdleMs: positive('After how long without a heartbeat a producer counts as dead', 90_000),
+  stallTimeoutMs: positive('After how long without progress a blocked socket is destroyed', 60_000),
+  maxConnectionsPerUser: notNegative('How many streams a user may have open; 0: any number', 8),
+  overload: Type.Union([Type.Literal('status'), Type.Literal('in-band')], { description: 'Whether a reader who is turned away gets a status, or 200 and a busy event', default: 'status' }),
+  retentionDays: notNegative('After how many days events are deleted; 0: never', 14),
   keepaliveMs: positive('How often an open response gets a comment', 15_000),
   retryMs: positive('The mean wait that clients are told to keep before they reconnect', 2_000)
 }, { additionalProperties: false })
@@ -68,9 +78,9 @@ const FASTIFY_OPTIONS = new Set(['logLevel', 'logSerializers'])
 export function parseOptions (passed: object): JournalOptions {
   const own = Object.fromEntries(Object.entries(passed).filter(([name, value]) => value !== undefined && !FASTIFY_OPTIONS.has(name)))
   const options: unknown = { ...structuredClone(DEFAULTS), ...own }
-  if (compiled.Check(options)) return checkTerminalTypes(options)
   const [error] = compiled.Errors(options)
-  throw new InvalidOptionError(error === undefined ? 'unknown' : describe(error))
+  if (error !== undefined) throw new InvalidOptionError(describe(error))
+  return checkTerminalTypes(options as JournalOptions) // there is no error
 }
 
 /** `message.end` and `message.fail` write these two; a set without them would leave their readers waiting. */
@@ -94,5 +104,10 @@ function descriptionOf (schema: TSchema): string {
 }
 
 function shown (value: unknown): string {
-  return typeof value === 'function' ? 'a function' : JSON.stringify(value) ?? String(value)
+  if (typeof value === 'function') return 'a function'
+  try {
+    return JSON.stringify(value) ?? String(value)
+  } catch {
+    return inspect(value, { depth: 1, breakLength: Infinity }) // a BigInt, a cycle
+  }
 }

@@ -5,7 +5,7 @@
  * - `transient`: the server, the connection or the moment is at fault. Try the same again; the outcome of this try is unknown.
  * - `taken`: a sequence number is in use.
  * - `data`: one row is at fault, the others may be well.
- * - `permanent`: no event can be written as things are (no table, no right).
+ * - `permanent`: no event can be written as things are.
  */
 export type FailureKind = 'transient' | 'taken' | 'data' | 'permanent'
 
@@ -19,20 +19,29 @@ const TRANSIENT_CLASSES = new Set([
   '58' // system error outside Postgres
 ])
 
-const DATA_CLASSES = new Set([
-  '22', // data exception
-  '23', // integrity constraint violation
-  '54', // program limit exceeded: nested too deep
-  'P0' // raised by a trigger
+/** No row can be written as things are, and neither without a login (class 28). Whatever else a server says may be about one row: a trigger can raise any code. */
+const PERMANENT_CODES = new Set([
+  '3D000', // no such database
+  '3F000', // no such schema
+  '42P01', // no such table
+  '42703', // no such column
+  '42601' // not this code's SQL
 ])
 
 export function failureKind (error: unknown): FailureKind {
   const code = sqlState(error)
   if (code === undefined) return 'transient' // no answer from a server: the socket, the pool, the client library
   if (code === '23505') return 'taken'
-  const errorClass = code.slice(0, 2)
-  if (TRANSIENT_CLASSES.has(errorClass)) return 'transient'
-  return DATA_CLASSES.has(errorClass) ? 'data' : 'permanent'
+  if (TRANSIENT_CLASSES.has(code.slice(0, 2))) return 'transient'
+  return PERMANENT_CODES.has(code) || code.startsWith('28') ? 'permanent' : 'data'
+}
+
+/** No statement was sent: there is no doubt about its outcome. */
+export class NotSentError extends Error {}
+
+/** Whether a statement that failed so may have been committed all the same: it was sent, and the server did not say no. */
+export function isUnsure (error: unknown): boolean {
+  return sqlState(error) === undefined && !(error instanceof NotSentError)
 }
 
 function sqlState (error: unknown): string | undefined {

@@ -22,7 +22,7 @@ export function createPulse (periodMs: number): Pulse {
 
   function tick (): void {
     at = (at + 1) % slots.length
-    for (const member of slots[at] ?? []) member.beat()
+    for (const slot of slots.slice(at, at + 1)) for (const member of slot) member.beat()
   }
 
   return {

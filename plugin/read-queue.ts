@@ -21,16 +21,15 @@ export function createReadQueue (maxConcurrent: number, log: LimitedLog): ReadQu
   let running = 0
 
   /** Holds its place while it waits for the database: what is behind it could not be read either. */
-  async function persist<T> (read: () => Promise<T>): Promise<T> {
-    for (let retryMs = FIRST_RETRY_MS; ; retryMs = Math.min(retryMs * 2, LAST_RETRY_MS)) {
-      closing.signal.throwIfAborted()
-      try {
-        return await read()
-      } catch (error) {
-        log.error('read', { err: error }, 'journal: a read failed and will be tried again')
-        await delay(retryMs * (0.5 + Math.random() / 2), undefined, { signal: closing.signal })
-      }
+  async function persist<T> (read: () => Promise<T>, retryMs = FIRST_RETRY_MS): Promise<T> {
+    closing.signal.throwIfAborted()
+    try {
+      return await read()
+    } catch (error) {
+      log.error('read', { err: error }, 'journal: a read failed and will be tried again')
     }
+    await delay(retryMs * (0.5 + Math.random() / 2), undefined, { signal: closing.signal })
+    return await persist(read, Math.min(retryMs * 2, LAST_RETRY_MS))
   }
 
   return {

@@ -1,7 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Committer, Outcome } from './committer.js'
 import { encodeEnvelope, isSequenceNo, MAX_SEQUENCE_NO } from './envelope.js'
-import type { NewEvent } from './journal.js'
+import type { NewEvent } from './appender.js'
 import { canonicalMessageId, messageTopic } from './keys.js'
 import type { LimitedLog } from './limited-log.js'
 import { serializePayload } from './payload.js'
@@ -72,8 +72,7 @@ export function createRecorder (committer: Committer, publisher: Publisher, logg
           return
         }
         report(event, outcome)
-        // A fenced writer's events are another one's message by now: its readers must not see them.
-        if (outcome.kind !== 'fenced') publish(event, false)
+        if (isKnownAbsent(outcome)) publish(event, false)
         resolve({ sequenceNo: null, reason: outcome.kind })
       })
     })
@@ -87,7 +86,7 @@ export function createRecorder (committer: Committer, publisher: Publisher, logg
       return Promise.resolve({ sequenceNo: null, reason: 'refused' })
     }
     if (payload.replaced) {
-      log.warn('payload', { messageId, sequenceNo, eventType }, 'journal: a payload is not a plain object; {} was recorded in its place')
+      log.warn('replaced', { messageId, sequenceNo, eventType }, 'journal: a payload is not a plain object; {} was recorded in its place')
     }
     return commit({ ...event, payload: payload.text }, payload.bytes)
   }
@@ -101,10 +100,18 @@ export function createRecorder (committer: Committer, publisher: Publisher, logg
         log.warn('arguments', { messageId, sequenceNo, eventType, reason: problem }, 'journal: an event was not recorded: its arguments are wrong')
         return false
       }
-      const recorded = await record({ messageId: id, sequenceNo, eventType: withoutNul(eventType), payload, epoch: null, finish: null })
+      const recorded = await record({ messageId: id, sequenceNo, eventType: storable(eventType), payload, epoch: null, finish: null })
       return recorded.sequenceNo !== null
     }
   }
+}
+
+/**
+ * Whether readers may be shown the event as one that is not in the journal. A fenced writer's message is another one's
+ * by now; and an event that may be in the journal all the same would be shown twice.
+ */
+function isKnownAbsent (outcome: Exclude<Outcome, { kind: 'committed' }>): boolean {
+  return outcome.kind === 'missing' || (outcome.kind === 'failed' && !outcome.unsure)
 }
 
 /** For callers without types: what is wrong with the arguments of `recordEvent`, or `null`. */
@@ -115,11 +122,12 @@ function whatIsWrong (messageId: unknown, sequenceNo: unknown, eventType: unknow
   return isEventType(eventType) ? null : 'eventType is empty'
 }
 
-/** Postgres text cannot hold U+0000, and nothing is left of a type that has no other character. */
+/** Nothing is left of a type that has no other character than U+0000. */
 export function isEventType (eventType: unknown): eventType is string {
-  return typeof eventType === 'string' && withoutNul(eventType) !== ''
+  return typeof eventType === 'string' && storable(eventType) !== ''
 }
 
-export function withoutNul (text: string): string {
-  return text.replaceAll('\0', '')
+/** The text as Postgres stores it: without U+0000, and with U+FFFD for half a surrogate pair, which UTF-8 cannot hold. */
+export function storable (text: string): string {
+  return text.replaceAll('\0', '').toWellFormed()
 }

@@ -9,15 +9,35 @@ export interface Statement {
   text: string
 }
 
-export type JournalStatements = Record<'append' | 'appendAndFinish' | 'findTaken' | 'readPage' | 'findMessage' | 'findLatest' | 'openMessage', Statement>
+export type StatementName =
+  'append' | 'appendAndFinish' | 'findTaken' | 'readPage' | 'findMessage' | 'findLatest' | 'openMessage' |
+  'heartbeat' | 'inspect' | 'finish' | 'deleteEvents' | 'deleteMessages'
+
+export type JournalStatements = Record<StatementName, Statement>
+
+/** SQL without parameters that locks these messages' rows against all other writers and then gives their newest numbers. */
+export type LockMessages = (messageIds: readonly string[]) => string
+
+/** The ids must be canonical UUIDs: they stand in the text. Two statements, since the second must see what the first waited for. */
+export function createLockMessages (schema: string | undefined): LockMessages {
+  const { messages, events } = tableNames(schema)
+  return (messageIds) => {
+    const ids = messageIds.map((messageId) => `'${messageId}'`).join(',')
+    return `
+      select from ${messages} where message_id in (${ids}) order by message_id for no key update;
+      select message_id, max(sequence_no) from ${events} where message_id in (${ids}) group by message_id`
+  }
+}
+
+function tableNames (schema: string | undefined): { messages: string, events: string } {
+  const prefix = schema === undefined ? '' : `"${schema.replaceAll('"', '""')}".`
+  return { messages: `${prefix}messages`, events: `${prefix}message_events` }
+}
 
 /** `schema`: where the tables are; without it, the connection's search_path decides. */
 export function createStatements (schema: string | undefined): JournalStatements {
-  const prefix = schema === undefined ? '' : `"${schema.replaceAll('"', '""')}".`
-  const messages = `${prefix}messages`
-  const events = `${prefix}message_events`
-
-  const texts: Record<keyof JournalStatements, string> = {
+  const { messages, events } = tableNames(schema)
+  const texts: Record<StatementName, string> = {
     append: append(messages, events, false),
     appendAndFinish: append(messages, events, true),
 
@@ -63,7 +83,69 @@ export function createStatements (schema: string | undefined): JournalStatements
       on conflict (message_id) do update
         set status = 'streaming', error = null, epoch = m.epoch + 1, heartbeat_at = now()
         where m.user_id is not distinct from excluded.user_id
-      returning epoch`
+      returning epoch`,
+
+    // In the order of their ids, so that two statements over many messages never wait for each other in a circle.
+    heartbeat: `
+      with owner as materialized (
+        select message_id, epoch from ${messages} where message_id = any($1::uuid[]) order by message_id for no key update
+      ),
+      held as (
+        select message_id from unnest($1::uuid[], $2::int[]) as lease (message_id, epoch) join owner using (message_id, epoch)
+      ),
+      beaten as (
+        update ${messages} m set heartbeat_at = case when $3::boolean then now() else to_timestamp(0) end
+        from held where m.message_id = held.message_id
+      )
+      select message_id from unnest($1::uuid[]) as lease (message_id) where message_id not in (select message_id from held)`,
+
+    // Only the messages that there is something to say of: the answer is empty while all is well.
+    inspect: `
+      select known.message_id, m.status, newest.sequence_no, m.heartbeat_at < stale.since
+      from unnest($1::uuid[], $2::int[]) as known (message_id, sequence_no)
+      cross join (select now() - make_interval(secs => $3::float8 / 1000) as since) stale
+      left join ${messages} m on m.message_id = known.message_id
+      cross join lateral (
+        select max(sequence_no) as sequence_no from ${events} where message_id = known.message_id
+      ) newest
+      where m.message_id is null or m.status <> 'streaming' or newest.sequence_no > known.sequence_no or m.heartbeat_at < stale.since`,
+
+    // The new epoch fences the producer. The message's row must be locked before: a snapshot older than that could miss
+    // an event that was under way, and the terminal event would stand before it.
+    finish: `
+      with newest as (
+        select coalesce(max(sequence_no), -1) as sequence_no from ${events} where message_id = $1
+      ),
+      finished as (
+        update ${messages} m set status = $2, error = $3, epoch = m.epoch + 1
+        where message_id = $1 and status = $4
+          and ($5::float8 is null or heartbeat_at < now() - make_interval(secs => $5 / 1000))
+          and ($6::int is null or $6 = (select sequence_no from newest))
+        returning epoch
+      ),
+      inserted as (
+        insert into ${events} (message_id, sequence_no, event_type, payload)
+        select $1, newest.sequence_no + 1, $7, $8 from finished, newest
+        returning sequence_no
+      )
+      select inserted.sequence_no, finished.epoch from inserted, finished`,
+
+    // One process at a time: the others find the lock taken, and delete nothing.
+    deleteEvents: `
+      delete from ${events} where ctid = any (array (
+        select ctid from ${events}
+        where created_at < now() - make_interval(days => $1::int) and (select pg_try_advisory_xact_lock($2::bigint))
+        limit $3
+      ))`,
+
+    deleteMessages: `
+      delete from ${messages} where message_id = any (array (
+        select message_id from ${messages} m
+        where created_at < now() - make_interval(days => $1::int) and (select pg_try_advisory_xact_lock($2::bigint))
+          and coalesce(heartbeat_at, created_at) < now() - make_interval(days => $1::int)
+          and not exists (select from ${events} e where e.message_id = m.message_id)
+        limit $3
+      ))`
   }
   const entries = Object.entries(texts).map(([name, text]) => [name, { name: statementName(name, text), text }])
   return Object.fromEntries(entries) as JournalStatements // the keys are those of `texts`

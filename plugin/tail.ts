@@ -8,6 +8,13 @@ export interface Sink {
   end (): void
 }
 
+export interface Place<Position> {
+  /** The cursor of the reader. */
+  start: Position
+  /** A terminal event up to here ends nothing: the message is known to go on. Default: `start`. */
+  endsPast?: Position
+}
+
 export interface Tail<Position> extends FeedTail<Position> {
   /** The sink wants more. Nothing is written before the first call. */
   resume (): void
@@ -28,7 +35,7 @@ const MAX_ASIDE = 16
  * A pub/sub message is only a hint that makes it faster; the log decides. A position that was announced and is not
  * in a page read after the announcement is a hole, and is passed over.
  */
-export function createTail<Position> (feed: Feed<Position>, start: Position, sink: Sink, compare: (a: Position, b: Position) => number): Tail<Position> {
+export function createTail<Position> (feed: Feed<Position>, { start, endsPast = start }: Place<Position>, sink: Sink, compare: (a: Position, b: Position) => number): Tail<Position> {
   let cursor = start
   /** The feed's counters at the last read that found the log's end: what was announced by then was delivered or is a hole. */
   let announcements = -1
@@ -41,7 +48,7 @@ export function createTail<Position> (feed: Feed<Position>, start: Position, sin
 
   function deliver (frames: Buffer, last: Position, endsThere: boolean): void {
     cursor = last
-    terminal = endsThere
+    terminal = endsThere && compare(last, endsPast) > 0
     if (!sink.write(frames)) blocked = true
   }
 
@@ -90,10 +97,7 @@ export function createTail<Position> (feed: Feed<Position>, start: Position, sin
   }
 
   function showAside (): void {
-    while (aside.length > 0 && !blocked) {
-      const frame = aside.shift()
-      if (frame !== undefined && !sink.write(frame)) blocked = true
-    }
+    while (aside.length > 0 && !blocked) blocked = !sink.write(Buffer.concat(aside.splice(0)))
   }
 
   const tail: Tail<Position> = {
@@ -103,6 +107,10 @@ export function createTail<Position> (feed: Feed<Position>, start: Position, sin
     show (frame) {
       if (aside.length < MAX_ASIDE) aside.push(frame)
       advance()
+    },
+    finish (last) {
+      if (last !== null) sink.write(last)
+      end()
     },
     resume () {
       blocked = false

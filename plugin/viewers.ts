@@ -4,22 +4,24 @@ import { ClosedError } from './errors.js'
 import type { Feeds } from './feeds.js'
 import { createPulse, type Pulse } from './pulse.js'
 import { encodeOpening, encodeRetry, KEEPALIVE } from './sse.js'
-import { createTail, type Sink, type Tail } from './tail.js'
+import { createTail, type Place, type Sink, type Tail } from './tail.js'
 
 export interface ViewersOptions {
   keepaliveMs: number
   /** The mean of the wait that clients are told to keep before they reconnect, in ms. */
   retryMs: number
+  /** How long a blocked socket may stay without progress, in ms. */
+  stallTimeoutMs: number
 }
 
 /** The open SSE responses of this process. */
 export interface Viewers {
   readonly size: number
   /**
-   * Answers `reply` with the log's rows past `cursor` and what follows, until its end. Headers that hooks have set
-   * are kept. Throws ClosedError during shutdown.
+   * Answers `reply` with the log's rows past `place.start` and what follows, until its end. Headers that hooks have set
+   * are kept. `onClose` is called once, when the response is over. Throws ClosedError during shutdown.
    */
-  open<Position> (reply: FastifyReply, feeds: Feeds<Position>, key: string, cursor: Position): FastifyReply
+  open<Position> (reply: FastifyReply, feeds: Feeds<Position>, key: string, place: Place<Position>, onClose?: () => void): FastifyReply
   /** Ends every response with a jittered `retry:`; the clients reconnect elsewhere with their cursors. */
   close (): void
 }
@@ -31,10 +33,18 @@ export function createViewers (options: ViewersOptions): Viewers {
 
   return {
     get size () { return viewers.size },
-    open (reply, feeds, key, cursor) {
+    open (reply, feeds, key, place, onClose) {
       if (closed) throw new ClosedError()
-      const viewer = createViewer(feeds, key, cursor, options.retryMs, pulse, () => { viewers.delete(viewer) })
+      const { raw } = reply
+      const viewer = createViewer(feeds, key, place, options.retryMs, pulse, () => raw.writableNeedDrain, () => {
+        viewers.delete(viewer)
+        onClose?.()
+      })
       viewers.add(viewer)
+      // A connection that is kept alive would keep the server from closing.
+      raw.once('finish', () => { if (closed) raw.socket?.end() })
+      // Node's own timer: it counts each part of a large write that the socket takes as progress.
+      raw.setTimeout(options.stallTimeoutMs, () => { if (raw.writableNeedDrain) raw.destroy() })
       return reply
         .header('content-type', 'text/event-stream')
         .header('cache-control', 'no-store, no-transform')
@@ -57,7 +67,7 @@ interface Viewer {
  * One socket, one cursor, a bounded buffer: the tail stops as soon as the response has enough, and reads the journal
  * when it drains.
  */
-function createViewer<Position> (feeds: Feeds<Position>, key: string, cursor: Position, retryMs: number, pulse: Pulse, onClose: () => void): Viewer {
+function createViewer<Position> (feeds: Feeds<Position>, key: string, place: Place<Position>, retryMs: number, pulse: Pulse, isBlocked: () => boolean, onClose: () => void): Viewer {
   const { feed, log, ready } = feeds.open(key)
   let subscribed = false
   let full = false
@@ -86,9 +96,9 @@ function createViewer<Position> (feeds: Feeds<Position>, key: string, cursor: Po
       body.push(null)
     }
   }
-  const tail: Tail<Position> = createTail(feed, cursor, sink, log.compare)
+  const tail: Tail<Position> = createTail(feed, place, sink, log.compare)
   const member = {
-    beat () { if (!full && !ended) sink.write(KEEPALIVE) }
+    beat () { if (!full && !ended && !isBlocked()) sink.write(KEEPALIVE) }
   }
 
   body.push(encodeOpening(retryMs))
@@ -100,8 +110,7 @@ function createViewer<Position> (feeds: Feeds<Position>, key: string, cursor: Po
   return {
     body,
     leave (retryMs) {
-      if (full) body.destroy()
-      if (full || ended) return
+      if (full || ended) return body.destroy() // it is not reading: its cursor brings it back
       tail.close()
       sink.write(Buffer.from(encodeRetry(retryMs)))
       sink.end()

@@ -1,0 +1,28 @@
+import type { FastifyReply } from 'fastify'
+import { ClosedError, DatabaseUnavailableError, TooManyConnectionsError } from './errors.js'
+import type { JournalOptions } from './options.js'
+import { encodeFrame, encodeOpening } from './sse.js'
+
+/** What a reader who cannot be served now may try again. */
+const PASSING = [ClosedError, DatabaseUnavailableError, TooManyConnectionsError]
+const MEAN_RETRY_SECONDS = 4
+
+/**
+ * Answers a reader who is turned away for the moment: with the error's status and a jittered `Retry-After`, or, with
+ * `overload: 'in-band'`, with 200, an `event: busy` without id, and a jittered `retry:`, because an EventSource gives up
+ * for ever on any other status. An error that trying again does not mend is thrown on.
+ */
+export function turnAway (reply: FastifyReply, error: unknown, overload: JournalOptions['overload']): FastifyReply {
+  const passing = PASSING.find((kind) => error instanceof kind)
+  if (passing === undefined || !(error instanceof Error)) throw error
+  const seconds = Math.ceil(MEAN_RETRY_SECONDS * (0.5 + Math.random()))
+  if (overload === 'status') {
+    reply.header('retry-after', seconds)
+    throw error
+  }
+  const data = JSON.stringify({ type: 'busy', error: error.message })
+  return reply
+    .header('content-type', 'text/event-stream')
+    .header('cache-control', 'no-store, no-transform')
+    .send(encodeOpening(MEAN_RETRY_SECONDS * 1_000) + encodeFrame({ event: 'busy', data }))
+}

@@ -1,0 +1,51 @@
+import type { Feeds } from './feeds.js'
+import type { Finisher } from './finisher.js'
+import type { Inspection, Journal } from './journal.js'
+import type { LimitedLog } from './limited-log.js'
+import type { MessageFrames } from './message-log.js'
+import { STALE, matching } from './terminals.js'
+
+export interface ReconcilerParts {
+  journal: Journal
+  feeds: Feeds<number>
+  frames: MessageFrames
+  finisher: Finisher
+  publicError: (messageId: string) => string
+  log: LimitedLog
+  /** A streaming message whose producer gave no heartbeat for this long has none, in ms. */
+  producerIdleMs: number
+}
+
+/**
+ * Compares what the viewers of this process know with the journal, in one query for all of them. What pub/sub has
+ * lost is found here, and so are messages that were deleted, whose producer is dead, or that are finished without a
+ * terminal event. Never rejects.
+ */
+export function createReconciler ({ journal, feeds, frames, finisher, publicError, log, producerIdleMs }: ReconcilerParts): () => Promise<void> {
+  const gone = frames.encode({ type: 'error', error: 'The message does not exist any more.', code: 'message_missing' })
+
+  async function act ({ messageId, status, latest, stale }: Inspection): Promise<void> {
+    const feed = feeds.get(messageId)
+    if (feed === undefined) return
+    if (status === null) feed.end(gone)
+    else if (latest > feed.newest) feed.advance(latest)
+    else if (status !== 'streaming') await settle(messageId, status)
+    else if (stale) await finisher.finish(messageId, STALE, { from: 'streaming', idleMs: producerIdleMs, latest: null })
+  }
+
+  /** The message is finished, and its viewers have been told of all its rows. */
+  async function settle (messageId: string, status: 'complete' | 'failed' | 'stopped'): Promise<void> {
+    const last = (await journal.findMessage(messageId))?.last ?? null
+    if (last !== null && frames.isTerminal(last)) feeds.get(messageId)?.end(null)
+    else await finisher.finish(messageId, matching(status, publicError(messageId)), { from: status, idleMs: null, latest: last?.sequenceNo ?? -1 })
+  }
+
+  return async () => {
+    try {
+      const known = feeds.known()
+      if (known.size > 0) await Promise.all((await journal.inspect(known, producerIdleMs)).map(act))
+    } catch (error) {
+      log.error('reconcile', { err: error }, 'journal: the open viewers could not be compared with the journal')
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import { randomUUID } from 'node:crypto'
+import { slotsKey } from './keys.js'
+import type { LimitedLog } from './limited-log.js'
+import type { Redis } from './publisher.js'
+
+/**
+ * How many streams each user has open, over all processes. A process counts its own in a field of the user's hash
+ * and renews the fields while it lives; those of a process that was killed run out within EXPIRY_MS. Nobody is
+ * turned away because Redis is.
+ */
+export interface Slots {
+  /** `false`: the user has `max` streams open. Never rejects. */
+  acquire (userId: string): Promise<boolean>
+  release (userId: string): void
+  /** Renews this process's counts. Never rejects. */
+  renew (): Promise<void>
+}
+
+/** How often `renew` should be called, in ms. */
+export const RENEW_MS = 20_000
+const EXPIRY_MS = 50_000
+/** A frozen Redis must not keep a reader waiting, in ms. */
+const TIMEOUT_MS = 500
+
+/** One key a call, so that it works on a Cluster. The clock is Redis' own: processes' clocks differ. */
+const COUNT = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local mine, max, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local others = 0
+local fields = redis.call('HGETALL', KEYS[1])
+for i = 1, #fields, 2 do
+  local count, expires = string.match(fields[i + 1], '^(%d+):(%d+)$')
+  if not count or tonumber(expires) <= now then redis.call('HDEL', KEYS[1], fields[i])
+  elseif fields[i] ~= mine then others = others + tonumber(count) end
+end
+local allowed = max == 0 or others + wanted <= max
+if not allowed then wanted = wanted - 1 end
+if wanted > 0 then
+  redis.call('HSET', KEYS[1], mine, string.format('%d:%.0f', wanted, now + ${EXPIRY_MS}))
+  redis.call('PEXPIRE', KEYS[1], ${EXPIRY_MS})
+else redis.call('HDEL', KEYS[1], mine) end
+return allowed and 1 or 0`
+
+export function createSlots (redis: Redis, max: number, log: LimitedLog): Slots {
+  const process = randomUUID()
+  const open = new Map<string, number>()
+
+  /** Sets this process's count of the user; `limit` 0: whatever the others have. */
+  async function count (userId: string, streams: number, limit: number): Promise<boolean> {
+    if (redis.status !== 'ready') return true
+    try {
+      const answer = redis.eval(COUNT, 1, slotsKey(userId), process, limit, streams)
+      return await withTimeout(answer) !== 0
+    } catch (error) {
+      log.warn('slots', { err: error }, 'journal: Redis could not count a user\'s open streams')
+      return true
+    }
+  }
+
+  function add (userId: string, streams: number): number {
+    const total = (open.get(userId) ?? 0) + streams
+    if (total === 0) open.delete(userId)
+    else open.set(userId, total)
+    return total
+  }
+
+  return {
+    async acquire (userId) {
+      if (await count(userId, add(userId, 1), max)) return true
+      add(userId, -1)
+      return false
+    },
+    release (userId) {
+      count(userId, add(userId, -1), 0)
+    },
+    async renew () {
+      await Promise.all([...open].map(async ([userId, streams]) => await count(userId, streams, 0)))
+    }
+  }
+}
+
+function withTimeout (answer: Promise<unknown>): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => { reject(new Error(`no answer within ${TIMEOUT_MS} ms`)) }, TIMEOUT_MS)
+    answer.then(resolve, reject).finally(() => { clearTimeout(timer) })
+  })
+}

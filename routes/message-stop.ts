@@ -1,0 +1,35 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { Access } from '../plugin/access.js'
+import { DatabaseUnavailableError, InvalidMessageIdError } from '../plugin/errors.js'
+import { canonicalMessageId } from '../plugin/keys.js'
+import type { Stopper } from '../plugin/stop.js'
+import { ErrorResponse, MessageParams } from './schemas.js'
+
+export interface MessageStopOptions {
+  access: Access
+  stopper: Stopper
+}
+
+const schema = {
+  summary: 'Stops a message\'s producer, on whatever node it runs; one that has ended is left as it is',
+  params: MessageParams,
+  response: {
+    202: { description: 'The message does not stream any more', type: 'null' },
+    400: ErrorResponse,
+    401: ErrorResponse,
+    404: ErrorResponse,
+    503: ErrorResponse
+  }
+} as const
+
+/** Stop is not disconnect: it ends the message for all its readers, durably. Repeating it is harmless. */
+export const messageStop: FastifyPluginAsyncTypebox<MessageStopOptions> = async (app, { access, stopper }) => {
+  app.post('/messages/:messageId/stop', { schema, attachValidation: true }, async (request, reply) => {
+    const userId = await access.identify(request)
+    const messageId = canonicalMessageId(request.params.messageId)
+    if (messageId === null) throw new InvalidMessageIdError(JSON.stringify(request.params.messageId))
+    await access.findMessage(request, userId, messageId, 'stop')
+    await stopper.stop(messageId).catch((cause: unknown) => { throw new DatabaseUnavailableError({ cause }) })
+    return await reply.code(202).send()
+  })
+}
