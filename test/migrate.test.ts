@@ -2,7 +2,8 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import pg from 'pg'
 import t from 'tap'
-import { ignore, latestVersion, migrate, MIGRATION_LOCK, reasonOf, schemaVersion } from '../plugin/migrate.js'
+import { latestVersion, migrate, MIGRATION_LOCK, reasonOf, schemaVersion } from '../plugin/migrate.js'
+import { ignore } from '../plugin/lend.js'
 import { createTestDatabase, type Teardown } from './helper/database.js'
 
 function openPool (t: Teardown, config: pg.PoolConfig): pg.Pool {

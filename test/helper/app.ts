@@ -46,6 +46,7 @@ export async function startApp (t: Test, { databaseUrl, redisUrl = process.env.T
     prefix: '/api',
     identify: (request) => request.headers[USER_HEADER]?.toString(),
     migrate: true,
+    maxConnectionsPerUser: 0,
     ...options
   })
   await extend?.(app)

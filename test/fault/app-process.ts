@@ -1,0 +1,64 @@
+/**
+ * An app in a process of its own, to be killed, frozen and measured. Its options are in the environment; it says where
+ * it listens on stdout, and ends with its stdin.
+ */
+import postgres from '@fastify/postgres'
+import redis from '@fastify/redis'
+import Fastify from 'fastify'
+import { setTimeout as delay } from 'node:timers/promises'
+import messageJournal, { type Message } from '../../plugin/index.js'
+
+interface Produced {
+  message: Message
+  recorded: boolean[]
+}
+
+const { databaseUrl, redisUrl, ...options } = JSON.parse(process.env.APP_OPTIONS ?? '{}')
+const app = Fastify({ forceCloseConnections: true })
+await app.register(postgres, { connectionString: databaseUrl })
+await app.register(redis, { url: redisUrl })
+await app.register(messageJournal, {
+  prefix: '/api',
+  identify: (request) => request.headers['x-user']?.toString(),
+  ...options
+})
+
+const produced = new Map<string, Produced>()
+
+/** Records an event every few ms, whatever becomes of them, until the message's signal aborts and for a while longer. */
+app.post<{ Body: { messageId?: string, everyMs: number } }>('/produce', async ({ body: { messageId, everyMs } }) => {
+  const message = await app.journal.openMessage({ userId: 'ada', ...messageId !== undefined && { messageId } })
+  const recorded: boolean[] = []
+  produced.set(message.messageId, { message, recorded })
+  const write = async () => {
+    for (let no = 0, afterwards = 0; afterwards < 20; no++) {
+      if (message.signal.aborted) afterwards++
+      recorded.push(await message.record('answer', { type: 'answer', no }))
+      await delay(everyMs)
+    }
+  }
+  write()
+  return { messageId: message.messageId }
+})
+
+app.get<{ Params: { messageId: string } }>('/produced/:messageId', async ({ params: { messageId } }) => {
+  const { message, recorded } = produced.get(messageId) ?? {}
+  return {
+    recorded: recorded ?? [],
+    aborted: message?.signal.aborted ?? false,
+    code: message?.signal.reason?.code ?? null
+  }
+})
+
+/** What is in use after everything that can be collected is. */
+app.get('/memory', async () => {
+  for (let round = 0; round < 4; round++) {
+    global.gc?.()
+    await delay(20)
+  }
+  const { heapUsed, external } = process.memoryUsage()
+  return { bytes: heapUsed + external, ...app.journal.stats() }
+})
+
+process.stdin.on('end', () => { process.exit() }).resume()
+console.log(await app.listen({ port: 0, host: '127.0.0.1' }))

@@ -1,0 +1,126 @@
+import { once } from 'node:events'
+import { connect as connectTcp, type Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { startApp } from '../helper/app.js'
+import { startAppProcess } from '../helper/app-process.js'
+import { eventually, has, insertEvents, makeMessage, upTo } from '../helper/journal.js'
+import { connect, ids } from '../helper/sse.js'
+
+/** More than the kernel's buffers take, so that a socket whose reader stops is blocked. */
+const LARGE = { count: 2_200, bytes: 10_000 }
+const STALL_MS = 800
+
+interface RawReader {
+  socket: Socket
+  ids (): string[]
+  /** Whether it has this event, and so the end of what there is. */
+  endsWith (id: number): boolean
+}
+
+/** A client that reads what it is told to; after the test it is gone. */
+function openRaw (t: Test, url: string, cursor?: string): RawReader {
+  const { port, pathname } = new URL(url)
+  const socket = connectTcp(Number(port), '127.0.0.1')
+  t.teardown(() => { socket.destroy() })
+  socket.on('error', () => {})
+  let text = ''
+  socket.setEncoding('utf8').on('data', (chunk) => { text += chunk })
+  socket.pause()
+  socket.write(`GET ${pathname} HTTP/1.1\r\nhost: test\r\nx-user: ada\r\n${cursor === undefined ? '' : `last-event-id: ${cursor}\r\n`}\r\n`)
+  return {
+    socket,
+    endsWith: (id) => text.slice(-100).includes(`id: ${id}\n\n`),
+    ids: () => [...text.matchAll(/^id: (\d+)\n\n/gm)].map(([, id = '']) => id)
+  }
+}
+
+t.test('a reader that stops reading is cut after stallTimeoutMs, and goes on with its cursor', async (t) => {
+  const { app, url, databaseUrl } = await startApp(t, { stallTimeoutMs: STALL_MS })
+  const messageId = await makeMessage(databaseUrl)
+  await insertEvents(databaseUrl, messageId, LARGE)
+  const path = `${url}/api/messages/${messageId}/events`
+  const stalled = openRaw(t, path)
+  await eventually(() => app.journal.stats().viewers === 1)
+  await eventually(() => app.journal.stats().viewers === 0)
+  t.equal(app.journal.stats().topics, 0, 'and its subscription is given back')
+  const closed = new Promise((resolve) => { stalled.socket.on('close', resolve) })
+  stalled.socket.resume()
+  await closed
+  const got = stalled.ids()
+  t.ok(got.length < LARGE.count)
+  t.same(got, upTo(got.length))
+
+  const again = await connect(t, path, { headers: { 'last-event-id': got.at(-1) } })
+  await again.until(has(LARGE.count - got.length))
+  t.same([...got, ...ids(again)], upTo(LARGE.count))
+})
+
+t.test('a reader that is slow, but moves, is not cut', async (t) => {
+  const { app, url, databaseUrl } = await startApp(t, { stallTimeoutMs: STALL_MS })
+  const messageId = await makeMessage(databaseUrl)
+  await insertEvents(databaseUrl, messageId, LARGE)
+  const { socket, ids, endsWith } = openRaw(t, `${url}/api/messages/${messageId}/events`)
+  const slowUntil = performance.now() + 3 * STALL_MS
+  while (performance.now() < slowUntil) {
+    const chunk: string | null = socket.read()
+    if (chunk === null) await once(socket, 'readable')
+    else await delay(STALL_MS / 30) // this is how slow it is: some 2 MB a second
+  }
+  t.equal(app.journal.stats().viewers, 1)
+  t.equal(await app.journal.recordEvent(messageId, LARGE.count, 'end', { type: 'end' }), true)
+  socket.resume()
+  await eventually(() => endsWith(LARGE.count))
+  t.same(ids(), upTo(LARGE.count + 1))
+})
+
+t.test('a reader that looks away while much is written gets it from the journal, once and in order', async (t) => {
+  const { app, url } = await startApp(t)
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  const path = `${url}/api/messages/${message.messageId}/events`
+  const [slow, quick] = [await connect(t, path), await connect(t, path)]
+  slow.response.pause()
+  for (let no = 0; no < LARGE.count; no += 100) {
+    await Promise.all(Array.from({ length: 100 }, async () => await message.record('answer', { text: 'x'.repeat(LARGE.bytes) })))
+  }
+  await quick.until(has(LARGE.count))
+  t.ok(slow.events.length < LARGE.count)
+  slow.response.resume()
+  t.equal(await message.end(), true)
+  for (const reader of [slow, quick]) {
+    await reader.ended
+    t.same(ids(reader), upTo(LARGE.count + 1))
+  }
+})
+
+t.test('a reader that never reads costs less than 1 MiB, on a message with 100,000 events', async (t) => {
+  const { databaseUrl } = await startApp(t)
+  const redisUrl = process.env.TEST_REDIS_URL ?? ''
+  const child = await startAppProcess(t, { databaseUrl, redisUrl, maxConnectionsPerUser: 0 })
+  const messageId = await makeMessage(databaseUrl)
+  const events = 100_000
+  await insertEvents(databaseUrl, messageId, { count: events, bytes: 200 })
+  const path = `${child.url}/api/messages/${messageId}/events`
+
+  /** After the garbage is gone, and nothing more comes. */
+  async function memory (viewers: number): Promise<number> {
+    for (let last = Infinity; ;) {
+      const now = await child.ask<{ bytes: number, viewers: number }>('/memory')
+      if (now.viewers === viewers && Math.abs(now.bytes - last) < 16 * 1024) return now.bytes
+      last = now.bytes
+    }
+  }
+
+  const warm = openRaw(t, path, String(events / 2)) // what is compiled and prepared once is not the reader's cost
+  warm.socket.resume()
+  await eventually(() => warm.endsWith(events - 1))
+  warm.socket.destroy()
+  const before = await memory(0)
+  openRaw(t, path)
+  const one = await memory(1) - before
+  for (let more = 0; more < 9; more++) openRaw(t, path)
+  const ten = await memory(10) - before
+  t.comment(`one reader that never reads: ${Math.round(one / 1024)} KiB; ten: ${Math.round(ten / 1024)} KiB`)
+  t.ok(one < 1024 * 1024)
+  t.ok(ten < 10 * 1024 * 1024)
+})

@@ -1,0 +1,9 @@
+import type { Teardown } from './database.js'
+
+/** Until the end of the test, a timer of exactly `ms` runs out after `instead` already: an hour is too long to wait for. */
+export function hurryTimers (t: Teardown, ms: number, instead: number): void {
+  const { setTimeout } = globalThis
+  const hurried = (callback: () => void, delay?: number) => setTimeout(callback, delay === ms ? instead : delay)
+  globalThis.setTimeout = Object.assign(hurried, { __promisify__: setTimeout.__promisify__ })
+  t.teardown(async () => { globalThis.setTimeout = setTimeout })
+}

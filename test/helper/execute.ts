@@ -1,0 +1,217 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Pool } from 'pg'
+import type { Message, MessageJournal } from '../../plugin/index.js'
+import { follow } from './follow.js'
+import { judge, type Attempt, type Reading, type Row } from './judge.js'
+import type { Program, ReaderPlan, Step, WriterPlan } from './program.js'
+
+/** A running app. */
+export interface Instance {
+  journal: MessageJournal
+  url: string
+}
+
+export interface World {
+  /** The app with this number, or another one while it is being restarted. */
+  instance (wanted: number): Instance
+  /** The test's own connections. */
+  pool: Pool
+  user: string
+  /** The messages of the run under way. */
+  messageIds: Set<string>
+}
+
+const RETRY_MS = 20
+
+/** Runs a program in the world; resolves with what the table says is wrong. Gives up when `signal` aborts. */
+export async function execute (world: World, program: Program, signal: AbortSignal): Promise<string[]> {
+  const { pool, user } = world
+  const messageId = randomUUID()
+  const attempts: Attempt[] = []
+  const readings: Reading[] = []
+  let openings = 0
+  let over = false
+
+  /** Not best effort: it is tried again while the database is away. */
+  async function open (instance: number): Promise<Message> {
+    for (;;) {
+      try {
+        return await world.instance(instance).journal.openMessage({ userId: user, messageId })
+      } catch (error) {
+        if (signal.aborted) throw error
+        await delay(RETRY_MS)
+      }
+    }
+  }
+
+  function attempt (writer: number, opening: number, n: number, number: number | null, step: Step, record: (payload: object) => Promise<boolean>): Promise<void> {
+    const payload = { type: 'answer', writer, n, padding: 'x'.repeat(step.paddingBytes) }
+    const entry: Attempt = { opening, number, payload: JSON.stringify(payload), recorded: null }
+    attempts.push(entry)
+    return record(payload).then((recorded) => { entry.recorded = recorded })
+  }
+
+  async function pace (step: Step, result: Promise<void>): Promise<void> {
+    if (step.awaited) await result
+    if (step.pauseMs > 0) await delay(step.pauseMs)
+  }
+
+  async function writeNumbered (plan: WriterPlan, writer: number): Promise<void> {
+    let current = world.instance(plan.instance)
+    let opening = ++openings
+    let highest = -1
+    let results: Array<Promise<void>> = []
+    for (const [n, step] of plan.steps.entries()) {
+      if (world.instance(plan.instance) !== current) {
+        await Promise.all(results)
+        results = []
+        current = world.instance(plan.instance)
+        opening = ++openings
+      }
+      const number = Math.max(0, highest + step.move)
+      highest = Math.max(highest, number)
+      const { journal } = current
+      const result = attempt(writer, opening, n, number, step, (payload) => journal.recordEvent(messageId, number, 'answer', payload))
+      results.push(result)
+      await pace(step, result)
+    }
+    await Promise.all(results)
+  }
+
+  /** Resolves with the message as its last writer left it. */
+  async function writeLeased (plan: WriterPlan, writer: number, first: Message | null): Promise<Message> {
+    let message = first ?? await open(plan.instance)
+    let opening = ++openings
+    const results: Array<Promise<void>> = []
+    for (const [n, step] of plan.steps.entries()) {
+      if (message.signal.aborted) {
+        await Promise.all(results)
+        if (message.signal.reason?.code !== 'FST_JOURNAL_CLOSED') break // another writer has it
+        message = await open(plan.instance)
+        opening = ++openings
+      }
+      const result = attempt(writer, opening, n, null, step, (payload) => message.record('answer', payload))
+      results.push(result)
+      await pace(step, result)
+    }
+    await Promise.all(results)
+    return message
+  }
+
+  /** A writer of another make: it keeps the rule that a row comes last, and publishes nothing. */
+  async function writeForeign (afterMs: number, n: number): Promise<void> {
+    await delay(afterMs)
+    const client = await pool.connect()
+    const payload = JSON.stringify({ type: 'answer', foreign: n }, null, 2)
+    await client.query('begin')
+    await client.query('select from messages where message_id = $1 for no key update', [messageId])
+    await client.query(`insert into message_events (message_id, sequence_no, event_type, payload)
+      select $1, coalesce(max(sequence_no), -1) + 1, 'answer', $2 from message_events where message_id = $1`, [messageId, payload])
+    await client.query('commit')
+    client.release()
+    attempts.push({ opening: ++openings, number: null, payload, recorded: true })
+  }
+
+  async function read (plan: ReaderPlan, reading: Reading): Promise<void> {
+    const leaving = new AbortController()
+    signal.addEventListener('abort', () => { leaving.abort() })
+    const habits = [...plan.habits]
+    await delay(plan.delayMs)
+    await follow({
+      messageId,
+      user,
+      url: () => world.instance(plan.instance + habits.length).url,
+      isOver: () => over,
+      signal: leaving.signal,
+      onAside: (data) => { reading.asides.push(data) },
+      onEvent: (id, data) => { reading.events.push({ id, data }) },
+      onOpen (response) {
+        const habit = habits.shift()
+        if (habit === undefined) return
+        const from = reading.events.length
+        let done = false
+        response.on('data', () => {
+          if (done || reading.events.length - from < habit.afterEvents) return
+          done = true
+          if (habits.length === 0 && plan.abandons) leaving.abort()
+          else if (habit.then === 'cut') response.destroy()
+          else {
+            response.pause()
+            setTimeout(() => { response.resume() }, habit.pauseMs)
+          }
+        })
+      }
+    })
+    reading.finished = !leaving.signal.aborted
+  }
+
+  async function write (first: Message | null): Promise<void> {
+    const writers = program.writers.map(async (plan, writer) => {
+      if (program.kind === 'numbered') return await writeNumbered(plan, writer)
+      if (writer > 0) await delay(plan.delayMs)
+      last = await writeLeased(plan, writer, writer === 0 ? first : null)
+    })
+    let last = first
+    await Promise.all([...writers, ...program.foreignMs.map(writeForeign)])
+    await (last === null ? endNumbered() : endLeased(last))
+    over = true
+  }
+
+  async function endLeased (message: Message): Promise<void> {
+    const current = message.signal.aborted ? await open(0) : message
+    if (program.ending === 'stop') {
+      await stop()
+      if (!current.signal.aborted) await new Promise((resolve) => { current.signal.addEventListener('abort', resolve) })
+    } else if (program.ending === 'vanish') {
+      // As if a process had taken the message over and died.
+      await pool.query('update messages set epoch = epoch + 1, heartbeat_at = to_timestamp(0) where message_id = $1', [messageId])
+    } else {
+      const ended = program.ending === 'end' ? await current.end() : await current.fail(new Error('on purpose'))
+      if (!ended && !signal.aborted) await endLeased(await open(1)) // its app was closed meanwhile
+    }
+  }
+
+  async function endNumbered (): Promise<void> {
+    if (program.ending === 'stop') return await stop()
+    if (program.ending !== 'vanish') {
+      const payload = { type: program.ending === 'end' ? 'end' : 'error' }
+      const { rows } = await pool.query('select max(sequence_no) as newest from message_events where message_id = $1', [messageId])
+      await world.instance(0).journal.recordEvent(messageId, rows[0].newest + 1, payload.type, payload)
+    }
+    await pool.query('update messages set status = $2 where message_id = $1', [messageId, program.ending === 'fail' ? 'failed' : 'complete'])
+  }
+
+  async function stop (): Promise<void> {
+    while (!signal.aborted) {
+      const url = `${world.instance(1).url}/api/messages/${messageId}/stop`
+      const answer = await fetch(url, { method: 'POST', headers: { 'x-user': user } }).catch(() => null)
+      if (answer?.status === 202) return
+      await delay(RETRY_MS)
+    }
+  }
+
+  world.messageIds.add(messageId)
+  let first: Message | null = null
+  if (program.kind === 'leased') first = await open(program.writers[0]?.instance ?? 0)
+  else await pool.query('insert into messages (message_id, user_id) values ($1, $2)', [messageId, user])
+  const reads = program.readers.map(async (plan) => {
+    const reading: Reading = { events: [], asides: [], abandons: plan.abandons, finished: false }
+    readings.push(reading)
+    await read(plan, reading)
+  })
+  await orAborted(signal, Promise.all([write(first), ...reads]))
+  world.messageIds.delete(messageId)
+
+  const { rows } = await pool.query<Row>(`select sequence_no as id, event_type as "eventType", payload::text as data
+    from message_events where message_id = $1 order by sequence_no`, [messageId])
+  return judge(program, rows, attempts, readings).map((complaint) => `${messageId}: ${complaint}`)
+}
+
+/** Resolves when `work` does, or when `signal` aborts; rejects as `work` does. */
+async function orAborted (signal: AbortSignal, work: Promise<unknown>): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    signal.addEventListener('abort', () => { resolve() }, { once: true })
+    work.then(() => { resolve() }, reject)
+  })
+}

@@ -1,0 +1,130 @@
+import type { Program } from './program.js'
+
+/** An event that a writer tried to record. */
+export interface Attempt {
+  /** Attempts under one opening were made on one app, one after another, with nothing of the same writer under way elsewhere. */
+  opening: number
+  /** The number that was asked for; `null`: it was allotted. */
+  number: number | null
+  payload: string
+  /** What the writer was told; `null`: nothing yet. */
+  recorded: boolean | null
+}
+
+export interface Received {
+  id: number
+  data: string
+}
+
+export interface Row extends Received {
+  eventType: string
+}
+
+export interface Reading {
+  events: Received[]
+  /** Events without an id. */
+  asides: string[]
+  abandons: boolean
+  /** It was told that nothing more will come. */
+  finished: boolean
+}
+
+const TERMINALS: Record<Program['kind'], Record<Program['ending'], string>> = {
+  numbered: { end: '{"type":"end"}', fail: '{"type":"error"}', stop: '{"type":"end","reason":"stopped"}', vanish: '{"type":"end"}' },
+  leased: {
+    end: '{"type":"end"}',
+    fail: '{"type":"error","error":"The answer could not be completed.","code":"producer_failed"}',
+    stop: '{"type":"end","reason":"stopped"}',
+    vanish: '{"type":"error","error":"The answer was interrupted.","code":"producer_stale"}'
+  }
+}
+
+/** Compares what writers were told, and what readers got, with the table; answers with every difference. */
+export function judge (program: Program, rows: readonly Row[], attempts: readonly Attempt[], readings: readonly Reading[]): string[] {
+  const complaints = [
+    ...judgeRows(rows, attempts),
+    ...judgeOrder(program, rows, attempts),
+    ...judgeTerminal(program, rows),
+    ...readings.flatMap((reading, index) => judgeReading(rows, reading).map((complaint) => `reader ${index} ${complaint}`)),
+    ...judgeAsides(rows, readings)
+  ]
+  return complaints.length === 0 ? [] : [...complaints, ...evidence(program, rows, attempts, readings)]
+}
+
+function evidence (program: Program, rows: readonly Row[], attempts: readonly Attempt[], readings: readonly Reading[]): string[] {
+  return [
+    `program: ${JSON.stringify(program)}`,
+    `attempts: ${attempts.map(({ opening, number, payload, recorded }) => `${opening}/${number ?? ''} ${brief(payload)} ${recorded}`).join('; ')}`,
+    `table: ${rows.map(({ id, data }) => `${id} ${brief(data)}`).join('; ')}`,
+    ...readings.map(({ events }, index) => `reader ${index}: ${events.map(({ id }) => id).join(' ')}`)
+  ]
+}
+
+function judgeRows (rows: readonly Row[], attempts: readonly Attempt[]): string[] {
+  const count = new Map<string, number>()
+  for (const { data } of rows) count.set(data, (count.get(data) ?? 0) + 1)
+  const known = new Set(attempts.map(({ payload }) => payload))
+  return [
+    ...attempts.filter(({ recorded }) => recorded === null).map(({ payload }) => `the writer of ${brief(payload)} was told nothing`),
+    ...attempts.filter(({ payload, recorded }) => recorded === true && count.get(payload) !== 1)
+      .map(({ payload }) => `${brief(payload)} was acknowledged and has ${count.get(payload) ?? 0} rows`),
+    ...attempts.filter(({ payload, recorded }) => recorded === false && count.has(payload))
+      .map(({ payload }) => `${brief(payload)} was refused and has a row`),
+    ...rows.filter(({ data, eventType }) => !known.has(data) && !isTerminal(eventType)).map(({ id }) => `row ${id} is nobody's event`)
+  ]
+}
+
+/** One writer's events stand in the order of its calls; a leased message's writers one behind the other. */
+function judgeOrder (program: Program, rows: readonly Row[], attempts: readonly Attempt[]): string[] {
+  const places = new Map(rows.map(({ data }, place) => [data, place]))
+  const complaints: string[] = []
+  const latest = new Map<number, number>()
+  for (const { opening, payload } of attempts) {
+    const place = places.get(payload)
+    if (place === undefined) continue
+    if (place < (latest.get(opening) ?? -1)) complaints.push(`${brief(payload)} stands before an event that was recorded earlier`)
+    latest.set(opening, place)
+  }
+  if (program.kind === 'leased') {
+    const openings = new Map(attempts.filter(({ payload }) => !payload.includes('foreign')).map(({ payload, opening }) => [payload, opening]))
+    const blocks = rows.flatMap(({ data }) => openings.get(data) ?? []).filter((opening, index, all) => opening !== all[index - 1])
+    if (new Set(blocks).size < blocks.length) complaints.push('a fenced writer has rows behind those of the next')
+  }
+  const [{ steps } = { steps: [] }] = program.writers
+  const alone = program.writers.length === 1 && program.foreignMs.length === 0 && steps.every(({ move }) => move > 0)
+  if (program.kind === 'numbered' && alone) {
+    for (const { number, payload } of attempts) {
+      if (rows.find(({ data }) => data === payload)?.id !== number) complaints.push(`${brief(payload)} did not get its number ${number}`)
+    }
+  }
+  return complaints
+}
+
+function judgeTerminal (program: Program, rows: readonly Row[]): string[] {
+  const wanted = TERMINALS[program.kind][program.ending]
+  const last = rows.at(-1)
+  if (last?.data !== wanted) return [`the table ends with ${brief(last?.data ?? 'nothing')} and not with ${wanted}`]
+  const written = rows.filter(({ data }) => data === wanted).length
+  // A restarted app leaves a message that another process may have to end before it is gone on with.
+  return written === 1 || program.ending === 'vanish' ? [] : [`${wanted} was written ${written} times`]
+}
+
+function judgeReading (rows: readonly Row[], { events, abandons, finished }: Reading): string[] {
+  if (!finished && !abandons) return [`was still waiting after ${events.length} of ${rows.length} events, at ${events.at(-1)?.id ?? 'the start'}`]
+  const wrong = events.findIndex(({ id, data }, place) => rows[place]?.id !== id || rows[place].data !== data)
+  if (wrong >= 0) return [`got ${events[wrong]?.id} ${brief(events[wrong]?.data ?? '')} in the place of ${rows[wrong]?.id ?? 'nothing'}`]
+  return finished && events.length < rows.length ? [`got ${events.length} of ${rows.length} events`] : []
+}
+
+function judgeAsides (rows: readonly Row[], readings: readonly Reading[]): string[] {
+  const committed = new Set(rows.map(({ data }) => data))
+  return readings.flatMap(({ asides }) => asides.filter((data) => committed.has(data)).map((data) => `${brief(data)} has a row and was shown without an id`))
+}
+
+function isTerminal (eventType: string): boolean {
+  return eventType === 'end' || eventType === 'error'
+}
+
+function brief (text: string): string {
+  return text.length > 48 ? `${text.slice(0, 48)}…` : text
+}

@@ -1,0 +1,31 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { startPostgres, type PostgresServer } from '../../demo/services/postgres.js'
+import { startRedis, type RedisServer } from '../../demo/services/redis.js'
+import type { Teardown } from './database.js'
+
+/** A Postgres of the test's own, to be killed. Nothing is worth a disk write; stopped after the test. */
+export async function ownPostgres (t: Teardown): Promise<PostgresServer> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'journal-fault-'))
+  t.teardown(() => rm(dataDir, { recursive: true, force: true }))
+  const server = await startPostgres({ dataDir, persistent: false, settings: { fsync: 'off', full_page_writes: 'off', max_connections: '100' } })
+  t.teardown(() => server.stop())
+  return server
+}
+
+/** A Redis of the test's own; stopped after the test, also when it is frozen. */
+export async function ownRedis (t: Teardown): Promise<RedisServer> {
+  const server = await startRedis()
+  t.teardown(() => server.stop())
+  return server
+}
+
+/** SIGSTOP: the sockets stay open and nothing answers. */
+export function freeze ({ pid }: { readonly pid: number | null }): void {
+  if (pid !== null) process.kill(pid, 'SIGSTOP')
+}
+
+export function thaw ({ pid }: { readonly pid: number | null }): void {
+  if (pid !== null) process.kill(pid, 'SIGCONT')
+}

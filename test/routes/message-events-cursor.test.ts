@@ -1,0 +1,102 @@
+import type { OutgoingHttpHeaders } from 'node:http'
+import t, { type Test } from 'tap'
+import { startApp } from '../helper/app.js'
+import { connect, ids } from '../helper/sse.js'
+
+const { app, url } = await startApp(t)
+
+/** A message with the events 0, 1, 2; the last is its `end`, and `status` what its row says. */
+async function createMessage (status: 'streaming' | 'complete' | 'failed' | 'stopped'): Promise<string> {
+  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  await app.pg.query(`insert into message_events (message_id, sequence_no, event_type)
+    values ($1, 0, 'answer'), ($1, 1, 'answer'), ($1, 2, 'end')`, [messageId])
+  await app.pg.query('update messages set status = $2 where message_id = $1', [messageId, status])
+  return `${url}/api/messages/${messageId}/events`
+}
+
+async function replay (t: Test, path: string, headers: OutgoingHttpHeaders = {}): Promise<Array<string | undefined>> {
+  const reader = await connect(t, path, { headers })
+  await reader.ended
+  t.equal(reader.status, 200)
+  return ids(reader)
+}
+
+const ALL = ['0', '1', '2']
+
+t.test('without a cursor everything is replayed', async (t) => {
+  t.same(await replay(t, await createMessage('complete')), ALL)
+  t.same(await replay(t, await createMessage('streaming')), ALL)
+})
+
+t.test('the events past the cursor are replayed, be it in the header or in the query', async (t) => {
+  for (const path of [await createMessage('complete'), await createMessage('streaming')]) {
+    t.same(await replay(t, path, { 'last-event-id': '0' }), ['1', '2'])
+    t.same(await replay(t, path, { 'last-event-id': '1' }), ['2'])
+    t.same(await replay(t, `${path}?last_event_id=0`), ['1', '2'])
+    t.same(await replay(t, path, { 'last-event-id': '001' }), ['2'])
+  }
+})
+
+t.test('the header wins over the query, also when it is no cursor', async (t) => {
+  const path = await createMessage('complete')
+  t.same(await replay(t, `${path}?last_event_id=0`, { 'last-event-id': '1' }), ['2'])
+  t.same(await replay(t, `${path}?last_event_id=1`, { 'last-event-id': '0' }), ['1', '2'])
+  t.same(await replay(t, `${path}?last_event_id=1`, { 'last-event-id': 'x' }), ALL)
+  t.same(await replay(t, `${path}?last_event_id=1`, { 'last-event-id': '' }), ['2'], 'an empty header is none')
+})
+
+t.test('anything but digits counts as no cursor', async (t) => {
+  const path = await createMessage('complete')
+  for (const cursor of ['-1', '+1', '1.5', '1e0', '0x1', 'abc', '1 2', '1,1', 'NaN', 'null', 'true']) {
+    t.same(await replay(t, path, { 'last-event-id': cursor }), ALL, `header ${cursor}`)
+    t.same(await replay(t, `${path}?last_event_id=${encodeURIComponent(cursor)}`), ALL, `query ${cursor}`)
+  }
+  for (const query of ['', '%00', '%0A1', '%D9%A1', '1%20']) t.same(await replay(t, `${path}?last_event_id=${query}`), ALL, `query ${query}`)
+})
+
+t.test('a repeated header and a repeated query count as no cursor', async (t) => {
+  const path = await createMessage('complete')
+  t.same(await replay(t, path, { 'last-event-id': ['0', '1'] }), ALL)
+  t.same(await replay(t, `${path}?last_event_id=0&last_event_id=1`), ALL)
+  t.same(await replay(t, `${path}?last_event_id[]=1`), ALL)
+})
+
+t.test('a cursor past the newest row of a message that is streaming cannot be ours: everything is replayed', async (t) => {
+  const path = await createMessage('streaming')
+  for (const cursor of ['3', '2147483647', '2147483648', '99999999999999999999', '9'.repeat(400)]) {
+    t.same(await replay(t, path, { 'last-event-id': cursor }), ALL, cursor.slice(0, 20))
+  }
+})
+
+t.test('a cursor at or past the newest row of a finished message has everything: 204 without a body', async (t) => {
+  for (const status of ['complete', 'failed', 'stopped'] as const) {
+    const path = await createMessage(status)
+    for (const cursor of ['2', '3', '2147483648', '99999999999999999999', '9'.repeat(400)]) {
+      const reader = await connect(t, path, { headers: { 'last-event-id': cursor } })
+      await reader.ended
+      t.equal(reader.status, 204)
+      t.equal(reader.raw, '')
+      t.notHas(reader.response.headers, { 'content-type': /./ })
+    }
+    const reader = await connect(t, `${path}?last_event_id=2`)
+    t.equal(reader.status, 204, 'also in the query')
+    t.same(await replay(t, path, { 'last-event-id': '1' }), ['2'], 'and not before')
+  }
+  t.equal(app.journal.stats().viewers, 0)
+})
+
+t.test('a finished message that has no event at all is 204 to who has a cursor', async (t) => {
+  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  await app.pg.query('update messages set status = \'complete\' where message_id = $1', [messageId])
+  t.equal((await connect(t, `${url}/api/messages/${messageId}/events`, { headers: { 'last-event-id': '0' } })).status, 204)
+})
+
+t.test('on a message that is streaming and has no event yet, any cursor waits for the first', async (t) => {
+  for (const cursor of [undefined, '0', '7', 'x']) {
+    const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+    const reader = await connect(t, `${url}/api/messages/${messageId}/events`, { headers: cursor === undefined ? {} : { 'last-event-id': cursor } })
+    await app.journal.recordEvent(messageId, 0, 'end')
+    await reader.ended
+    t.same(ids(reader), ['0'], cursor ?? 'none')
+  }
+})

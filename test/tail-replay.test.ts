@@ -1,0 +1,70 @@
+import t, { type Test } from 'tap'
+import { encodeEnvelope } from '../plugin/envelope.js'
+import { messageTopic } from '../plugin/keys.js'
+import { startApp } from './helper/app.js'
+import { connect, ids, type Connection } from './helper/sse.js'
+
+const { app, url } = await startApp(t)
+
+/** A message with rows from 0 on: each as many bytes as said, of a kind that Postgres cannot compress. */
+async function createMessage (rows: number, bytes: number): Promise<string> {
+  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  await app.pg.query(`insert into message_events (message_id, sequence_no, event_type, payload)
+    select $1, n, 'answer', json_build_object('answer', (
+      select string_agg(md5(n::text || i), '') from generate_series(1, $3::int / 32) i
+    )) from generate_series(0, $2::int - 1) n`, [messageId, rows, bytes])
+  return messageId
+}
+
+async function read (t: Test, messageId: string, cursor?: number): Promise<Connection> {
+  return await connect(t, `${url}/api/messages/${messageId}/events`, cursor === undefined ? {} : { headers: { 'last-event-id': String(cursor) } })
+}
+
+function range (from: number, to: number): string[] {
+  return Array.from({ length: to - from }, (_, i) => String(from + i))
+}
+
+for (const [rows, bytes] of [[1, 32], [999, 32], [1_000, 32], [1_001, 32], [5_000, 64], [40, 32_000], [10, 250_000], [3, 2_000_000]] as const) {
+  t.test(`${rows} rows of ${bytes} bytes are replayed whole, from the start and from the middle`, async (t) => {
+    const messageId = await createMessage(rows, bytes)
+    await app.journal.recordEvent(messageId, rows, 'end')
+    const middle = Math.floor(rows / 2)
+    const readers = [await read(t, messageId), await read(t, messageId, middle - 1 < 0 ? undefined : middle - 1)]
+    await Promise.all(readers.map(({ ended }) => ended))
+    t.same(readers.map(ids), [range(0, rows + 1), range(middle, rows + 1)])
+    t.ok(readers[0]?.events.slice(0, -1).every(({ data }) => data.length >= bytes - 32), 'no payload is cut')
+  })
+}
+
+t.test('events that are recorded during a long replay are neither lost nor doubled', async (t) => {
+  const rows = 20_000
+  const messageId = await createMessage(rows, 200)
+  const reader = await read(t, messageId)
+  // The replay is some megabytes, and the reader has not taken the first of them when the first event is recorded
+  reader.response.pause()
+  const recorded: Array<Promise<boolean>> = []
+  for (let i = 0; i < 2_000; i++) {
+    recorded.push(app.journal.recordEvent(messageId, rows + i, 'answer', { live: i }))
+    if (i % 100 === 0) reader.response.resume()
+  }
+  t.notSame(await Promise.all(recorded), [])
+  await app.journal.recordEvent(messageId, rows + 2_000, 'end')
+  await reader.ended
+  t.same(ids(reader), range(0, rows + 2_001))
+})
+
+t.test('many small gaps in a row are filled', async (t) => {
+  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const reader = await read(t, messageId)
+  await app.journal.recordEvent(messageId, 0, 'answer')
+  await reader.until(({ events }) => events.length === 1)
+  for (let i = 1; i < 200; i++) {
+    await app.pg.query('insert into message_events (message_id, sequence_no, event_type) values ($1, $2, \'answer\')', [messageId, i])
+    if (i % 3 !== 0) continue
+    const envelope = encodeEnvelope({ messageId, sequenceNo: i, eventType: 'answer', payload: '{}', committed: true })
+    app.redis.publish(messageTopic(messageId), envelope).catch((error: unknown) => { t.fail(String(error)) })
+  }
+  await app.journal.recordEvent(messageId, 200, 'end')
+  await reader.ended
+  t.same(ids(reader), range(0, 201))
+})
