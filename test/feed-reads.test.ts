@@ -24,8 +24,9 @@ async function hold (t: Test, { app }: TestApp) {
   await client.query('begin')
   await client.query('lock table message_events in access exclusive mode')
   const waiting = async (): Promise<number> => {
-    const { rows } = await client.query<{ count: number }>(`select count(*)::int as count from pg_locks
-      where relation = 'message_events'::regclass and not granted`)
+    // `nearest` stands in the reading of a page alone: the reconciliation, which may be due, waits for the table too
+    const { rows } = await client.query<{ count: number }>(`select count(*)::int as count from pg_stat_activity
+      where datname = current_database() and wait_event_type = 'Lock' and query like '%nearest%'`)
     return rows[0]?.count ?? 0
   }
   return {

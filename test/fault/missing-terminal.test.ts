@@ -81,3 +81,13 @@ t.test('an end with events after it is not the end: a reader that has it waits w
     t.same(ids(reader), upTo(4))
   }
 })
+
+t.test('a reader that waits behind an end is let go once the row says complete', async (t) => {
+  const { databaseUrl, messageId, one } = await startReading(t)
+  await ask(databaseUrl, 'insert into message_events (message_id, sequence_no, event_type) values ($1, 0, \'end\')', [messageId])
+  const reader = await connect(t, `${one.url}/api/messages/${messageId}/events`, { headers: { 'last-event-id': '0' } })
+  await reader.until(({ retries }) => retries.length > 0)
+  await ask(databaseUrl, 'update messages set status = \'complete\' where message_id = $1', [messageId])
+  await reader.ended
+  t.same(ids(reader), [])
+})
