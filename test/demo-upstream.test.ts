@@ -81,8 +81,8 @@ test('an answer that another writer takes over stops asking the model, and says 
   const chat = await heard
   const messageId = asked.headers.get('x-message-id') ?? ''
   const { rows: [row] } = await app.pg.query('SELECT user_id FROM messages WHERE message_id = $1', [messageId])
+  const cut = once(chat, 'close') // the takeover itself may be what cuts it
   const heir = await app.journal.openMessage({ messageId, userId: row.user_id })
-  const cut = once(chat, 'close')
   chat.write(token('late'))
   await cut
 
