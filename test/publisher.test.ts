@@ -6,9 +6,9 @@ import { startRedis } from '../demo/services/redis.js'
 import { createLimitedLog } from '../plugin/limited-log.js'
 import { createPublisher } from '../plugin/publisher.js'
 import { takeClock } from './helper/writing.js'
+import { NEEDS_REAL_REDIS } from './helper/real-redis.js'
 
 /** js-redis-server, which stands in where there is no Redis, knows no users. */
-const NO_ACL = process.env['TEST_REDIS_KIND'] === 'js-redis-server'
 
 async function start (t: Test, options: { maxRetriesPerRequest?: number } = {}) {
   const server = await startRedis()
@@ -59,7 +59,7 @@ test('envelopes are published in the order given', async (t) => {
   t.strictSame(lines, [])
 })
 
-test('a publish that Redis refuses is logged, and the next one is sent', { skip: NO_ACL }, async (t) => {
+test('a publish that Redis refuses is logged, and the next one is sent', NEEDS_REAL_REDIS, async (t) => {
   const { publisher, lines, redis, received, until } = await start(t)
   await redis.acl('SETUSER', 'default', '-publish')
   const logged = new Promise<void>((resolve) => {
@@ -77,7 +77,7 @@ test('a publish that Redis refuses is logged, and the next one is sent', { skip:
   t.strictSame(received, ['a 2'])
 })
 
-test('hints that a frozen Redis does not take are kept up to a limit, and dropped past it', async (t) => {
+test('hints that a frozen Redis does not take are kept up to a limit, and dropped past it', NEEDS_REAL_REDIS, async (t) => {
   const { publisher, lines, received, until, redis, signal } = await start(t)
 
   signal('SIGSTOP')
