@@ -8,8 +8,6 @@ import { createPublisher } from '../plugin/publisher.js'
 import { takeClock } from './helper/writing.js'
 import { NEEDS_REAL_REDIS } from './helper/real-redis.js'
 
-/** js-redis-server, which stands in where there is no Redis, knows no users. */
-
 async function start (t: Test, options: { maxRetriesPerRequest?: number } = {}) {
   const server = await startRedis()
   t.teardown(() => server.stop())
