@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
+import { errors, type Message } from '../plugin/index.js'
 import type { Answerer } from './answers/answerer.js'
 import { ensureSession } from './session.js'
 
@@ -24,11 +25,13 @@ export const chatRoutes: FastifyPluginAsyncTypebox<ChatOptions> = async (app, { 
     const { prompt, messageId } = request.body
     const userId = ensureSession(request, reply)
 
-    if (messageId !== undefined && await isAsked(messageId, userId)) {
+    let message: Message
+    try {
+      message = await app.journal.openMessage({ userId, ifExists: 'refuse', ...messageId !== undefined && { messageId } })
+    } catch (error) {
+      if (!(error instanceof errors.MessageExistsError)) throw error
       return reply.redirect(`${app.prefix}/messages/${messageId}/events`, 303)
     }
-
-    const message = await app.journal.openMessage(messageId === undefined ? { userId } : { userId, messageId })
     return reply.streamMessage(message, async (message) => {
       for await (const token of answer(prompt, message.signal)) {
         const committed = await message.record('answer', { type: 'answer', answer: token })
@@ -37,9 +40,4 @@ export const chatRoutes: FastifyPluginAsyncTypebox<ChatOptions> = async (app, { 
       }
     })
   })
-
-  async function isAsked (messageId: string, userId: string): Promise<boolean> {
-    const { rowCount } = await app.pg.query('SELECT FROM messages WHERE message_id = $1 AND user_id = $2', [messageId, userId])
-    return rowCount === 1
-  }
 }

@@ -1,5 +1,6 @@
-import type { Connection } from './connection.js'
+import type { ArrayRow, Connection } from './connection.js'
 import type { MessageStatus } from './journal.js'
+import { LateError } from './postgres-errors.js'
 
 /** An event on its way into the journal. */
 export interface NewEvent {
@@ -32,28 +33,47 @@ export interface TakenRow {
 export interface Appender {
   /**
    * Commits all events of the batch that are not refused, in one transaction, and answers with those that are.
-   * Rejects with `unique_violation` when a number is taken; then nothing of the batch is written.
+   * Rejects with `unique_violation` when a number is taken, and with LateError when an allotted number would fill a
+   * hole; then nothing of the batch is written.
    */
   append (events: readonly NewEvent[]): Promise<Refusal[]>
+  /** From now on, a lease holder's events get in only above these numbers, one for each message. */
+  raiseFloor (floors: ReadonlyMap<string, number>): Promise<void>
   /** The rows that stand at the events' places, and the newest number of each of the events' messages that has rows. */
   findTaken (events: readonly NewEvent[]): Promise<{ taken: TakenRow[], latest: Map<string, number> }>
 }
 
 export function createAppender (connection: Connection): Appender {
+  async function send (events: readonly NewEvent[]): Promise<ArrayRow[]> {
+    const [first] = events
+    if (events.length === 1 && first?.finish === null) {
+      const { messageId, sequenceNo, eventType, payload, epoch } = first
+      return await connection.query('appendOne', [messageId, sequenceNo, eventType, payload, epoch])
+    }
+    const finishes = events.some((event) => event.finish !== null)
+    const values: unknown[] = [
+      arrayOf(events, (event) => event.messageId),
+      arrayOf(events, (event) => event.sequenceNo),
+      events.map((event) => event.eventType),
+      events.map((event) => event.payload).join('\n'),
+      arrayOf(events, (event) => event.epoch ?? 'NULL'),
+      arrayOf([...new Set(events.map((event) => event.messageId))], (messageId) => messageId)
+    ]
+    if (finishes) values.push(events.map((event) => event.finish?.status), events.map((event) => event.finish?.error))
+    return await connection.query(finishes ? 'appendAndFinish' : 'append', values)
+  }
+
   return {
     async append (events) {
-      const finishes = events.some((event) => event.finish !== null)
-      const values: unknown[] = [
-        arrayOf(events, (event) => event.messageId),
-        arrayOf(events, (event) => event.sequenceNo),
-        events.map((event) => event.eventType),
-        events.map((event) => event.payload).join('\n'),
-        arrayOf(events, (event) => event.epoch ?? 'NULL'),
-        arrayOf([...new Set(events.map((event) => event.messageId))], (messageId) => messageId)
-      ]
-      if (finishes) values.push(events.map((event) => event.finish?.status), events.map((event) => event.finish?.error))
-      const rows = await connection.query(finishes ? 'appendAndFinish' : 'append', values)
-      return rows.map(([index, epoch]) => ({ index: Number(index) - 1, reason: epoch === null ? 'missing' : 'fenced' }))
+      const rows = await send(events)
+      return rows.map(([place, epoch]) => {
+        if (place === '0') throw new LateError('an allotted number is behind one that the app chose')
+        return { index: Number(place) - 1, reason: epoch === null ? 'missing' : 'fenced' }
+      })
+    },
+
+    async raiseFloor (floors) {
+      await connection.query('raiseFloor', [arrayOf([...floors.keys()], String), arrayOf([...floors.values()], String)])
     },
 
     async findTaken (events) {

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Appender, NewEvent } from './appender.js'
 import type { Journal } from './journal.js'
 import { failureKind, isUnsure } from './postgres-errors.js'
-import { findPlaces, isInOrder } from './places.js'
+import { findHoles, findPlaces, isInOrder } from './places.js'
 
 /**
  * What became of an event.
@@ -199,10 +199,18 @@ async function attempt (journal: Journal, events: PendingEvent[]): Promise<Pendi
  */
 async function insertNumbered (journal: Journal, events: PendingEvent[]): Promise<{ settled: Settled[], open: PendingEvent[] }> {
   return await journal.exclusively([...new Set(events.map((event) => event.messageId))], async (appender, latest) => {
-    if (isInOrder(events, latest)) return { settled: await insert(appender, events), open: [] }
+    if (isInOrder(events, latest)) return { settled: await insertAbove(appender, events, latest), open: [] }
     const { repeated, free, echoes } = findPlaces(events, { ...await appender.findTaken(events), latest })
-    return { settled: [...asRepeated(repeated), ...await insert(appender, free)], open: echoes }
+    return { settled: [...asRepeated(repeated), ...await insertAbove(appender, free, latest)], open: echoes }
   })
+}
+
+/** A number that leaves a hole behind it: the message's lease holder, if there is one, may have that hole's numbers on their way. */
+async function insertAbove (appender: Appender, events: PendingEvent[], latest: ReadonlyMap<string, number>): Promise<Settled[]> {
+  const settled = await insert(appender, events)
+  const floors = findHoles(settled.flatMap(([event, { kind }]) => kind === 'committed' ? event : []), latest)
+  if (floors.size > 0) await appender.raiseFloor(floors)
+  return settled
 }
 
 async function insert (appender: Appender, events: PendingEvent[]): Promise<Settled[]> {

@@ -22,6 +22,10 @@ export const InvalidMessageIdError = createError(
 export const NotOwnerError = createError(
   'FST_JOURNAL_NOT_OWNER', 'Message %s belongs to another user', 403)
 
+/** `openMessage` with `ifExists: 'refuse'` was given the id of a message that the same user has already. */
+export const MessageExistsError = createError(
+  'FST_JOURNAL_MESSAGE_EXISTS', 'Message %s exists already', 409)
+
 /** Postgres could not be asked; the error's `cause` says why. */
 export const DatabaseUnavailableError = createError(
   'FST_JOURNAL_DATABASE_UNAVAILABLE', 'The journal\'s database cannot be reached at the moment', 503)

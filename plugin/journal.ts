@@ -70,11 +70,14 @@ export interface Journal extends Appender {
   /** The rows past `cursor` in order: at most `rows`, and no more once their stored size has passed `bytes`. */
   readPage (messageId: string, cursor: number, rows: number, bytes: number): Promise<JournalRow[]>
   findMessage (messageId: string): Promise<MessageState | null>
-  /** Makes the message or takes it over under a new epoch; `null`: it belongs to another user. */
-  openMessage (messageId: string, userId: string | null): Promise<OpenedMessage | null>
+  /** Makes the message, or takes it over under a new epoch if it may; `null`: it may not, or it belongs to another user. */
+  openMessage (messageId: string, userId: string | null, mayContinue: boolean): Promise<OpenedMessage | null>
   /** Renews the leases, or gives them up; answers with those that are lost. */
   heartbeat (leases: readonly Lease[], alive: boolean): Promise<string[]>
-  /** Of the messages that are known up to a number each: those that are gone, finished, longer, or without a living producer. */
+  /**
+   * Of the messages that are known up to a number each: those that are gone, finished, longer, or without a living
+   * producer; and of all others, some that are without a living producer.
+   */
   inspect (known: ReadonlyMap<string, number>, idleMs: number): Promise<Inspection[]>
   /**
    * The terminal event, behind all that was under way, and the status in one transaction, under a new epoch. `null`: a
@@ -118,8 +121,8 @@ export function createJournal (connection: PooledConnection, lockMessages: LockM
       }
     },
 
-    async openMessage (messageId, userId) {
-      const [opened] = await connection.query('openMessage', [messageId, userId])
+    async openMessage (messageId, userId, mayContinue) {
+      const [opened] = await connection.query('openMessage', [messageId, userId, mayContinue])
       if (opened === undefined) return null
       const [newest] = (await connection.query('findLatest', [messageId])).flat()
       return { epoch: Number(opened[0]), latest: newest == null ? -1 : Number(newest) }

@@ -51,6 +51,17 @@ export function isInOrder (events: readonly NewEvent[], latest: ReadonlyMap<stri
   return true
 }
 
+/** For each message in which the events, all in order, leave numbers out: the last number behind such a hole. */
+export function findHoles (events: readonly NewEvent[], latest: ReadonlyMap<string, number>): Map<string, number> {
+  const newest = new Map(latest)
+  const holes = new Map<string, number>()
+  for (const { messageId, sequenceNo } of events) {
+    if (sequenceNo > (newest.get(messageId) ?? -1) + 1) holes.set(messageId, sequenceNo)
+    newest.set(messageId, sequenceNo)
+  }
+  return holes
+}
+
 /** The newest epoch that the batch itself knows of, for each message that has one. */
 function newestEpochs (events: readonly NewEvent[]): Map<string, number> {
   const epochs = new Map<string, number>()

@@ -3,7 +3,7 @@
  * https://www.postgresql.org/docs/current/errcodes-appendix.html
  *
  * - `transient`: the server, the connection or the moment is at fault. Try the same again; the outcome of this try is unknown.
- * - `taken`: a sequence number is in use.
+ * - `taken`: a sequence number is in use, or comes too late.
  * - `data`: one row is at fault, the others may be well.
  * - `permanent`: no event can be written as things are.
  */
@@ -29,12 +29,16 @@ const PERMANENT_CODES = new Set([
 ])
 
 export function failureKind (error: unknown): FailureKind {
+  if (error instanceof LateError) return 'taken'
   const code = sqlState(error)
   if (code === undefined) return 'transient' // no answer from a server: the socket, the pool, the client library
   if (code === '23505') return 'taken'
   if (TRANSIENT_CLASSES.has(code.slice(0, 2))) return 'transient'
   return PERMANENT_CODES.has(code) || code.startsWith('28') ? 'permanent' : 'data'
 }
+
+/** A number that was allotted before readers were shown a higher one: nothing was written. */
+export class LateError extends Error {}
 
 /** No statement was sent: there is no doubt about its outcome. */
 export class NotSentError extends Error {}

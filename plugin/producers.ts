@@ -1,4 +1,4 @@
-import { ClosedError, DatabaseUnavailableError, FencedError, InvalidMessageIdError, NotOwnerError, StoppedError } from './errors.js'
+import { ClosedError, DatabaseUnavailableError, FencedError, InvalidMessageIdError, MessageExistsError, NotOwnerError, StoppedError } from './errors.js'
 import type { Journal } from './journal.js'
 import { canonicalMessageId, newMessageId } from './keys.js'
 import { createMessage, type Message, type MessageContext, type OwnedMessage } from './message.js'
@@ -8,6 +8,11 @@ export interface OpenMessageOptions {
   userId?: string | number | bigint | null
   /** A UUID, the client's own perhaps; one that exists is continued after its last event, and its older writer fenced. Left out: a new one. */
   messageId?: string
+  /**
+   * What to do with a message that exists: continue it (the default), or refuse with MessageExistsError. A request that a
+   * client sends again with the id it chose should refuse, so that no answer is produced twice.
+   */
+  ifExists?: 'continue' | 'refuse'
 }
 
 /** What a producer function does with its message; its return ends the message, its throw fails it. */
@@ -18,7 +23,7 @@ export interface Producers {
   readonly size: number
   /**
    * Makes the message's row, or takes the message over.
-   * @throws InvalidMessageIdError, NotOwnerError, ClosedError, or DatabaseUnavailableError with pg's error as its `cause`.
+   * @throws InvalidMessageIdError, NotOwnerError, MessageExistsError, ClosedError, or DatabaseUnavailableError with pg's error as its `cause`.
    */
   openMessage (options: OpenMessageOptions): Promise<Message>
   /**
@@ -40,12 +45,11 @@ export function createProducers (journal: Journal, context: Omit<MessageContext,
   const messages = new Map<string, OwnedMessage>()
   let closed = false
 
-  async function open (messageId: string, userId: string | null) {
-    try {
-      return await journal.openMessage(messageId, userId)
-    } catch (cause) {
-      throw new DatabaseUnavailableError({ cause })
-    }
+  async function open (messageId: string, userId: string | null, mayContinue: boolean) {
+    const opened = await asked(journal.openMessage(messageId, userId, mayContinue))
+    if (opened !== null) return opened
+    const existing = mayContinue ? null : await asked(journal.findMessage(messageId))
+    throw existing?.userId === userId ? new MessageExistsError(messageId) : new NotOwnerError(messageId)
   }
 
   async function heartbeat (alive: boolean): Promise<void> {
@@ -61,13 +65,12 @@ export function createProducers (journal: Journal, context: Omit<MessageContext,
 
   return {
     get size () { return messages.size },
-    async openMessage ({ userId = null, messageId: wanted }) {
+    async openMessage ({ userId = null, messageId: wanted, ifExists = 'continue' }) {
       if (closed) throw new ClosedError()
       const messageId = canonicalMessageId(wanted ?? newMessageId())
       if (messageId === null) throw new InvalidMessageIdError(JSON.stringify(wanted))
       const identity = { messageId, userId: userId === null ? null : String(userId) }
-      const opened = await open(messageId, identity.userId)
-      if (opened === null) throw new NotOwnerError(messageId)
+      const opened = await open(messageId, identity.userId, ifExists === 'continue')
       const message = createMessage(identity, opened, {
         ...context,
         onClosed: () => { if (messages.get(messageId) === message) messages.delete(messageId) }
@@ -104,5 +107,13 @@ export function createProducers (journal: Journal, context: Omit<MessageContext,
       for (const message of messages.values()) message.abort(new ClosedError())
     },
     release: async () => { await heartbeat(false) }
+  }
+}
+
+async function asked<T> (answer: Promise<T>): Promise<T> {
+  try {
+    return await answer
+  } catch (cause) {
+    throw new DatabaseUnavailableError({ cause })
   }
 }

@@ -18,19 +18,20 @@ export interface ReconcilerParts {
 
 /**
  * Compares what the viewers of this process know with the journal, in one query for all of them. What pub/sub has
- * lost is found here, and so are messages that were deleted, whose producer is dead, or that are finished without a
- * terminal event. Never rejects.
+ * lost is found here, and so are messages that were deleted, that are finished without a terminal event, or whose
+ * producer is dead, be they read or not. Never rejects.
  */
 export function createReconciler ({ journal, feeds, frames, finisher, publicError, log, producerIdleMs }: ReconcilerParts): () => Promise<void> {
   const gone = frames.encode({ type: 'error', error: 'The message does not exist any more.', code: 'message_missing' })
 
   async function act ({ messageId, status, latest, stale }: Inspection): Promise<void> {
     const feed = feeds.get(messageId)
-    if (feed === undefined) return
-    if (status === null) feed.end(gone)
-    else if (latest > feed.newest) feed.advance(latest)
-    else if (status !== 'streaming') await settle(messageId, status)
-    else if (stale) await finisher.finish(messageId, STALE, { from: 'streaming', idleMs: producerIdleMs, latest: null })
+    if (feed !== undefined) {
+      if (status === null) return feed.end(gone)
+      if (latest > feed.newest) return feed.advance(latest)
+      if (status !== 'streaming') return await settle(messageId, status)
+    }
+    if (stale) await finisher.finish(messageId, STALE, { from: 'streaming', idleMs: producerIdleMs, latest: null })
   }
 
   /** The message is finished, and its viewers have been told of all its rows. */
@@ -42,8 +43,7 @@ export function createReconciler ({ journal, feeds, frames, finisher, publicErro
 
   return async () => {
     try {
-      const known = feeds.known()
-      if (known.size > 0) await Promise.all((await journal.inspect(known, producerIdleMs)).map(act))
+      await Promise.all((await journal.inspect(feeds.known(), producerIdleMs)).map(act))
     } catch (error) {
       log.error('reconcile', { err: error }, 'journal: the open viewers could not be compared with the journal')
     }

@@ -10,7 +10,7 @@ export interface Statement {
 }
 
 export type StatementName =
-  'append' | 'appendAndFinish' | 'findTaken' | 'readPage' | 'findMessage' | 'findLatest' | 'openMessage' |
+  'append' | 'appendAndFinish' | 'appendOne' | 'raiseFloor' | 'findTaken' | 'readPage' | 'findMessage' | 'findLatest' | 'openMessage' |
   'heartbeat' | 'inspect' | 'finish' | 'deleteEvents' | 'deleteMessages'
 
 export type JournalStatements = Record<StatementName, Statement>
@@ -34,12 +34,22 @@ function tableNames (schema: string | undefined): { messages: string, events: st
   return { messages: `${prefix}messages`, events: `${prefix}message_events` }
 }
 
+/** How many messages of dead producers, with nobody reading them, are taken on in one go. */
+const MAX_ORPHANS = 100
+
 /** `schema`: where the tables are; without it, the connection's search_path decides. */
 export function createStatements (schema: string | undefined): JournalStatements {
   const { messages, events } = tableNames(schema)
   const texts: Record<StatementName, string> = {
     append: append(messages, events, false),
     appendAndFinish: append(messages, events, true),
+    appendOne: appendOne(messages, events),
+
+    // Numbers that the app chose have left a hole in a message that has a lease: its allotted numbers must not fill it.
+    raiseFloor: `
+      update ${messages} m set sequence_floor = raised.sequence_no
+      from unnest($1::uuid[], $2::int[]) as raised (message_id, sequence_no)
+      where m.message_id = raised.message_id and m.epoch > 0 and m.sequence_floor < raised.sequence_no`,
 
     // For each wanted place: what stands there, if anything does, and where that message's journal ends.
     findTaken: `
@@ -81,8 +91,8 @@ export function createStatements (schema: string | undefined): JournalStatements
       insert into ${messages} as m (message_id, user_id, status, epoch, heartbeat_at)
       values ($1, $2, 'streaming', 1, now())
       on conflict (message_id) do update
-        set status = 'streaming', error = null, epoch = m.epoch + 1, heartbeat_at = now()
-        where m.user_id is not distinct from excluded.user_id
+        set status = 'streaming', error = null, epoch = m.epoch + 1, sequence_floor = -1, heartbeat_at = now()
+        where m.user_id is not distinct from excluded.user_id and $3
       returning epoch`,
 
     // In the order of their ids, so that two statements over many messages never wait for each other in a circle.
@@ -99,16 +109,22 @@ export function createStatements (schema: string | undefined): JournalStatements
       )
       select message_id from unnest($1::uuid[]) as lease (message_id) where message_id not in (select message_id from held)`,
 
-    // Only the messages that there is something to say of: the answer is empty while all is well.
+    // Only the messages that there is something to say of: the answer is empty while all is well. Behind those that are
+    // read here come some that are read nowhere, whose producer is dead; an index has these, and nothing else.
     inspect: `
-      select known.message_id, m.status, newest.sequence_no, m.heartbeat_at < stale.since
+      (select known.message_id, m.status, newest.sequence_no, m.heartbeat_at < stale.since
       from unnest($1::uuid[], $2::int[]) as known (message_id, sequence_no)
       cross join (select now() - make_interval(secs => $3::float8 / 1000) as since) stale
       left join ${messages} m on m.message_id = known.message_id
       cross join lateral (
         select max(sequence_no) as sequence_no from ${events} where message_id = known.message_id
       ) newest
-      where m.message_id is null or m.status <> 'streaming' or newest.sequence_no > known.sequence_no or m.heartbeat_at < stale.since`,
+      where m.message_id is null or m.status <> 'streaming' or newest.sequence_no > known.sequence_no or m.heartbeat_at < stale.since)
+      union all
+      (select message_id, status, null, true
+      from ${messages}
+      where status = 'streaming' and heartbeat_at < now() - make_interval(secs => $3::float8 / 1000) and message_id <> all ($1::uuid[])
+      limit ${MAX_ORPHANS})`,
 
     // The new epoch fences the producer. The message's row must be locked before: a snapshot older than that could miss
     // an event that was under way, and the terminal event would stand before it.
@@ -165,6 +181,7 @@ function statementName (name: string, text: string): string {
  *
  * The payloads travel as one text, a line each: JSON as JSON.stringify writes it has no line breaks, and nothing
  * needs to be quoted. The answer has a row per refused event: its place in the batch, and the epoch it should have had.
+ * A row with place 0 says that nothing was written, since a number of the batch is not above its message's floor.
  */
 function append (messages: string, events: string, finish: boolean): string {
   const finishColumns = finish ? ', $7::text[], $8::text[]' : ''
@@ -176,20 +193,41 @@ function append (messages: string, events: string, finish: boolean): string {
       )`
   return `
       with owner as materialized (
-        select message_id, epoch from ${messages} where message_id = any($6::uuid[]) order by message_id for share
+        select message_id, epoch, sequence_floor from ${messages} where message_id = any($6::uuid[]) order by message_id for share
       ),
       event as materialized (
         select * from unnest($1::uuid[], $2::int[], $3::text[], string_to_array($4, E'\\n'), $5::int[]${finishColumns})
           with ordinality as e (message_id, sequence_no, event_type, payload, epoch${finishNames}, place)
       ),
+      late as materialized (
+        select from event e join owner o on o.message_id = e.message_id and e.epoch = o.epoch and e.sequence_no <= o.sequence_floor limit 1
+      ),
       accepted as (
         select e.* from event e join owner o on o.message_id = e.message_id and (e.epoch is null or e.epoch = o.epoch)
+        where not exists (select from late)
       ),
       inserted as (
         insert into ${events} (message_id, sequence_no, event_type, payload)
         select message_id, sequence_no, event_type, payload::json from accepted order by place
       )${finish ? finished : ''}
+      select 0 as place, null as epoch from late
+      union all
       select e.place, o.epoch from event e left join owner o on o.message_id = e.message_id
       where o.message_id is null or e.epoch <> o.epoch
-      order by e.place`
+      order by place`
+}
+
+/** The same for a single event, which needs no arrays: an event that finds its lane idle is not made to pay for company. */
+function appendOne (messages: string, events: string): string {
+  return `
+      with owner as materialized (
+        select epoch, $2 <= sequence_floor as late from ${messages} where message_id = $1 for share
+      ),
+      inserted as (
+        insert into ${events} (message_id, sequence_no, event_type, payload)
+        select $1, $2, $3, $4 from owner where $5::int is null or (epoch = $5 and not late)
+      )
+      select case when epoch = $5 then 0 else 1 end, epoch from owner where epoch <> $5 or (epoch = $5 and late)
+      union all
+      select 1, null where not exists (select from owner)`
 }

@@ -70,8 +70,7 @@ interface Viewer {
 function createViewer<Position> (feeds: Feeds<Position>, key: string, place: Place<Position>, retryMs: number, pulse: Pulse, isBlocked: () => boolean, onClose: () => void): Viewer {
   const { feed, log, ready } = feeds.open(key)
   let subscribed = false
-  let full = false
-  let ended = false
+  let full = false // after the end too: nothing more is wanted
 
   const body = new Readable({
     read () {
@@ -92,13 +91,13 @@ function createViewer<Position> (feeds: Feeds<Position>, key: string, place: Pla
       return !full
     },
     end () {
-      ended = true
+      full = true
       body.push(null)
     }
   }
   const tail: Tail<Position> = createTail(feed, place, sink, log.compare)
   const member = {
-    beat () { if (!full && !ended && !isBlocked()) sink.write(KEEPALIVE) }
+    beat () { if (!full && !isBlocked()) sink.write(KEEPALIVE) }
   }
 
   body.push(encodeOpening(retryMs))
@@ -110,7 +109,7 @@ function createViewer<Position> (feeds: Feeds<Position>, key: string, place: Pla
   return {
     body,
     leave (retryMs) {
-      if (full || ended) return body.destroy() // it is not reading: its cursor brings it back
+      if (full) return body.destroy() // it is not reading: its cursor brings it back
       tail.close()
       sink.write(Buffer.from(encodeRetry(retryMs)))
       sink.end()

@@ -51,6 +51,21 @@ test('a user may be a number, a BigInt or nobody', async (t) => {
   t.resolves(app.journal.openMessage({ messageId: nobodys?.messageId ?? '' }), 'and what is nobody\'s is continued by nobody')
 })
 
+test('a message that exists is refused to whoever wants a new one, and stays as it is', async (t) => {
+  const { app, databaseUrl } = await startApp(t)
+  const database = await observe(t, databaseUrl)
+  const messageId = randomUUID()
+
+  const opened = await Promise.allSettled(Array.from({ length: 5 }, () => app.journal.openMessage({ userId: 'ada', messageId, ifExists: 'refuse' })))
+
+  const [first, ...others] = opened.sort((a, b) => a.status < b.status ? -1 : 1)
+  t.equal(first?.status, 'fulfilled')
+  t.strictSame(others.map((other) => other.status === 'rejected' && other.reason), Array(4).fill(new errors.MessageExistsError(messageId)))
+  t.match(others[0], { reason: { code: 'FST_JOURNAL_MESSAGE_EXISTS', statusCode: 409 } })
+  t.match(await database.message(messageId), { status: 'streaming', epoch: 1 })
+  await t.rejects(app.journal.openMessage({ userId: 'bob', messageId, ifExists: 'refuse' }), new errors.NotOwnerError(messageId))
+})
+
 test('a message of another user is refused, and stays as it is', async (t) => {
   const { app, databaseUrl } = await startApp(t)
   const database = await observe(t, databaseUrl)

@@ -6,6 +6,9 @@ import { latestVersion, migrate, MIGRATION_LOCK, reasonOf, schemaVersion } from 
 import { ignore } from '../plugin/lend.js'
 import { createTestDatabase, type Teardown } from './helper/database.js'
 
+/** The newest version there are scripts for. */
+const LATEST = 2
+
 function openPool (t: Teardown, config: pg.PoolConfig): pg.Pool {
   const pool = new pg.Pool(config)
   pool.on('error', ignore) // an idle client may hear that its database is dropped
@@ -54,9 +57,9 @@ async function lockWaiter (pool: pg.Pool): Promise<number> {
 t.test('an empty database gets the tables', async (t) => {
   const pool = await openTestPool(t)
   t.equal(await schemaVersion(pool), 0)
-  t.same(await migrate(pool), { from: 0, to: 1 })
-  t.equal(await schemaVersion(pool), 1)
-  t.equal(await schemaVersion(pool), await latestVersion())
+  t.same(await migrate(pool), { from: 0, to: LATEST })
+  t.equal(await schemaVersion(pool), LATEST)
+  t.equal(await latestVersion(), LATEST)
 
   const messageId = randomUUID()
   await pool.query('insert into messages (message_id) values ($1)', [messageId])
@@ -93,36 +96,39 @@ t.test('a database that is up to date is left alone', async (t) => {
   const pool = await openTestPool(t)
   await migrate(pool)
   await pool.query('insert into messages (message_id) values ($1)', [randomUUID()])
-  t.same(await migrate(pool), { from: 1, to: 1 })
+  t.same(await migrate(pool), { from: LATEST, to: LATEST })
   t.equal((await pool.query('select from messages')).rowCount, 1)
 })
 
 t.test('the tables can be dropped and made again', async (t) => {
   const pool = await openTestPool(t)
   await migrate(pool)
-  t.same(await migrate(pool, { to: 0 }), { from: 1, to: 0 })
+  t.same(await migrate(pool, { to: 0 }), { from: LATEST, to: 0 })
   t.equal(await schemaVersion(pool), 0)
   t.same(await inventory(pool), ['public.journal_schema_version', 'public.journal_schema_version_pkey'])
   t.same(await migrate(pool, { to: 0 }), { from: 0, to: 0 })
   t.same(await migrate(pool, { to: 1 }), { from: 0, to: 1 })
+  t.same(await migrate(pool), { from: 1, to: LATEST })
+  t.same(await migrate(pool, { to: 1 }), { from: LATEST, to: 1 })
 })
 
 t.test('the scripts can be run by hand, twice, and the tables are adopted', async (t) => {
   const pool = await openTestPool(t)
-  const sql = await readFile(new URL('../migrations/001.do.journal.sql', import.meta.url), 'utf8')
+  const scripts = await Promise.all(['001.do.journal', '002.do.sequence-floor'].map((name) => readFile(new URL(`../migrations/${name}.sql`, import.meta.url), 'utf8')))
+  const sql = scripts.join('\n')
   await pool.query(sql)
   await pool.query('insert into messages (message_id) values ($1)', [randomUUID()])
   await pool.query(sql)
-  t.same(await migrate(pool), { from: 0, to: 1 })
+  t.same(await migrate(pool), { from: 0, to: LATEST })
   t.equal((await pool.query('select from messages')).rowCount, 1)
 })
 
 t.test('a version there are no scripts for is refused', async (t) => {
   const pool = openPool(t, {})
-  for (const to of [-1, 2, 0.5, NaN, Infinity]) {
+  for (const to of [-1, LATEST + 1, 0.5, NaN, Infinity]) {
     await t.rejects(migrate(pool, { to }), {
       code: 'FST_JOURNAL_INVALID_OPTION',
-      message: `fastify-message-journal: option to must be a whole number from 0 to 1, not ${to}`
+      message: `fastify-message-journal: option to must be a whole number from 0 to ${LATEST}, not ${to}`
     })
   }
 })
@@ -132,7 +138,7 @@ t.test('a database newer than the code is refused, and not undone either', async
   await migrate(pool)
   await pool.query('insert into journal_schema_version (version) values (7)')
   const before = await inventory(pool)
-  const newer = { code: 'FST_JOURNAL_DATABASE_NEWER', message: /at version 7, newer than this code's 1/ }
+  const newer = { code: 'FST_JOURNAL_DATABASE_NEWER', message: new RegExp(`at version 7, newer than this code's ${LATEST}`) }
   await t.rejects(migrate(pool), newer)
   await t.rejects(migrate(pool, { to: 0 }), newer)
   t.equal(await schemaVersion(pool), 7)
@@ -190,7 +196,7 @@ for (const { what, sql, reason } of foreigners) {
     })
     t.same(await inventory(pool), before)
     t.equal(await schemaVersion(pool), 0)
-    t.same(await migrate(pool, { schema: 'journal' }), { from: 0, to: 1 }, 'a schema of its own helps')
+    t.same(await migrate(pool, { schema: 'journal' }), { from: 0, to: LATEST }, 'a schema of its own helps')
   })
 }
 
@@ -199,7 +205,7 @@ t.test('a failed migration takes the schema it made with it', async (t) => {
   await pool.query('create function refuse () returns event_trigger language plpgsql as $$ begin raise \'no tables today\'; end $$')
   await pool.query("create event trigger refuse on ddl_command_end when tag in ('CREATE INDEX') execute function refuse()")
   const before = await inventory(pool)
-  await t.rejects(migrate(pool, { schema: 'journal' }), { message: /to version 1 failed, and nothing was changed: no tables today/ })
+  await t.rejects(migrate(pool, { schema: 'journal' }), { message: new RegExp(`to version ${LATEST} failed, and nothing was changed: no tables today`) })
   t.same(await inventory(pool), before)
 })
 
@@ -207,9 +213,9 @@ t.test('a schema of its own is made, and its name may be anything', async (t) =>
   const pool = await openTestPool(t)
   for (const schema of ['Odd"na.me', 'journal', 'select']) {
     t.equal(await schemaVersion(pool, { schema }), 0)
-    t.same(await migrate(pool, { schema }), { from: 0, to: 1 }, 'the journal of another schema is another journal')
-    t.equal(await schemaVersion(pool, { schema }), 1)
-    t.same(await migrate(pool, { schema }), { from: 1, to: 1 })
+    t.same(await migrate(pool, { schema }), { from: 0, to: LATEST }, 'the journal of another schema is another journal')
+    t.equal(await schemaVersion(pool, { schema }), LATEST)
+    t.same(await migrate(pool, { schema }), { from: LATEST, to: LATEST })
   }
   t.equal(await schemaVersion(pool), 0)
   t.notOk((await inventory(pool)).some((name) => name.startsWith('public.')))
@@ -229,7 +235,7 @@ t.test('without a schema, the journal is the one the search_path finds, and no o
   const pool = openPool(t, { connectionString, options: '-c search_path=app,public' })
   await migrate(pool)
   await pool.query('create schema app')
-  t.same(await migrate(pool), { from: 1, to: 1 }, 'a schema that comes first later does not hide it')
+  t.same(await migrate(pool), { from: LATEST, to: LATEST }, 'a schema that comes first later does not hide it')
   await pool.query('create table app.messages ()')
   await migrate(pool, { to: 0 })
   t.ok((await inventory(pool)).includes('app.messages'))
@@ -252,8 +258,8 @@ t.test('a role that may use the tables but create nothing can check that they ar
   await owner.query(`grant select on all tables in schema journal to ${role}`)
 
   const pool = openPool(t, { connectionString, options: `-c role=${role}` })
-  t.equal(await schemaVersion(pool, { schema: 'journal' }), 1)
-  t.same(await migrate(pool, { schema: 'journal' }), { from: 1, to: 1 })
+  t.equal(await schemaVersion(pool, { schema: 'journal' }), LATEST)
+  t.same(await migrate(pool, { schema: 'journal' }), { from: LATEST, to: LATEST })
   await t.rejects(migrate(pool, { schema: 'other' }), { message: /permission denied for database/ })
 })
 
@@ -261,7 +267,7 @@ t.test('many at once, through one pool or several, all succeed', async (t) => {
   const connectionString = await createTestDatabase(t)
   const pools = [1, 2, 3].map(() => openPool(t, { connectionString, max: 4 }))
   const done = await Promise.all([...pools, ...pools, ...pools].map((pool) => migrate(pool)))
-  t.same(done.map(({ from }) => from).sort(), [0, 1, 1, 1, 1, 1, 1, 1, 1])
+  t.same(done.map(({ from }) => from).sort(), [0, ...Array(8).fill(LATEST)])
 })
 
 t.test('a server that cannot be reached is named as the cause', async (t) => {
@@ -287,7 +293,7 @@ t.test('a connection that is cut in mid-migration rejects it, and nothing is lef
 
   pool.on('error', ignore)
   await holder.query('select pg_advisory_unlock_all()')
-  t.same(await migrate(pool, { schema: 'journal' }), { from: 0, to: 1 }, 'the next try works')
+  t.same(await migrate(pool, { schema: 'journal' }), { from: 0, to: LATEST }, 'the next try works')
 })
 
 t.test('a connection whose socket closes in mid-migration rejects it', async (t) => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { test } from 'tap'
 import type { NewEvent, TakenRow } from '../plugin/appender.js'
-import { findPlaces } from '../plugin/places.js'
+import { findHoles, findPlaces } from '../plugin/places.js'
 
 function event (messageId: string, sequenceNo: number, payload = '{}', eventType = 'answer'): NewEvent {
   return { messageId, sequenceNo, eventType, payload, epoch: null, finish: null }
@@ -52,6 +52,13 @@ test('what an event of the batch takes is taken for those behind it', (t) => {
 test('messages do not disturb each other', (t) => {
   const { free } = findPlaces([event('a', 0, '1'), event('b', 0, '1')], { taken: [row('a', 0)], latest: new Map([['a', 4], ['b', 9]]) })
   t.strictSame(numbers(free), [5, 10])
+  t.end()
+})
+
+test('the last number behind a hole is found, for each message', (t) => {
+  const latest = new Map([['a', 4]])
+  t.strictSame(findHoles([event('a', 5), event('a', 6), event('b', 0)], latest), new Map())
+  t.strictSame(findHoles([event('a', 6), event('a', 7), event('b', 3), event('b', 5), event('c', 0)], latest), new Map([['a', 6], ['b', 5]]))
   t.end()
 })
 

@@ -39,6 +39,16 @@ t.test('kill -9 of a producer in mid-stream: every reader on every node gets one
   }
 })
 
+t.test('nobody is reading when the producer dies, and nobody comes: the message is ended all the same', async (t) => {
+  const { databaseUrl, producer, messageId, readers } = await startProducing(t)
+  for (const reader of readers) reader.cut()
+  await producer.kill()
+  await eventually(async () => await statusOf(databaseUrl, messageId) === 'failed')
+  const rows = await eventsOf(databaseUrl, messageId)
+  t.same(rows.at(-1)?.payload, STALE)
+  t.equal(rows.filter(({ eventType }) => eventType === 'error').length, 1)
+})
+
 t.test('nobody is reading when the producer dies: the next reader gets the terminal', async (t) => {
   const { databaseUrl, one, producer, messageId, readers } = await startProducing(t)
   for (const reader of readers) reader.cut()

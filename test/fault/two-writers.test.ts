@@ -113,3 +113,66 @@ t.test('late numbers within one batch are moved behind those that came before th
   t.same(await Promise.all(recorded), [true, true, true, true, true])
   t.same((await eventsOf(databaseUrl, messageId)).map(({ sequenceNo, payload }) => [sequenceNo, payload.call]), [[4, 0], [5, 1], [6, 2], [9, 3], [10, 4]])
 })
+
+t.test('an app\'s own number goes ahead of a producer\'s: what the producer records from then on stands behind it, and readers get all', async (t) => {
+  const { one, two, databaseUrl } = await startTwo(t)
+  const message = await one.app.journal.openMessage({ userId: 'ada' })
+  const { messageId } = message
+  const reader = await connect(t, `${two.url}/api/messages/${messageId}/events`)
+  t.equal(await message.record('answer', { by: 'producer', no: 0 }), true)
+  t.equal(await two.app.journal.recordEvent(messageId, 5, 'answer', { by: 'app', no: 5 }), true)
+  await reader.until(has(2))
+
+  const recorded = [1, 2, 3].map(async (no) => await message.record('answer', { by: 'producer', no }))
+  t.same(await Promise.all(recorded), [true, true, true])
+  t.equal(await message.record('answer', { by: 'producer', no: 4 }), true)
+  t.equal(await two.app.journal.recordEvent(messageId, 5, 'answer', { by: 'app', no: 5 }), true, 'a retry finds its row')
+  t.equal(await message.end(), true)
+
+  await reader.ended
+  t.same(ids(reader), ['0', '5', '6', '7', '8', '9', '10'])
+  const rows = await eventsOf(databaseUrl, messageId)
+  t.same(rows.map(({ sequenceNo, payload }) => [sequenceNo, payload.no]), [[0, 0], [5, 5], [6, 1], [7, 2], [8, 3], [9, 4], [10, undefined]])
+})
+
+t.test('a producer that continues is not held back by numbers that retention has deleted', async (t) => {
+  const { one, two, databaseUrl } = await startTwo(t)
+  const { messageId } = await one.app.journal.openMessage({ userId: 'ada' })
+  t.equal(await two.app.journal.recordEvent(messageId, 100, 'answer', {}), true)
+  await one.app.pg.query('delete from message_events')
+  const message = await two.app.journal.openMessage({ userId: 'ada', messageId })
+  t.equal(await message.record('answer', {}), true)
+  t.same((await eventsOf(databaseUrl, messageId)).map(({ sequenceNo }) => sequenceNo), [0])
+})
+
+t.test('a producer and an app number one message, event by event: every event has a place, each writer\'s order is kept', async (t) => {
+  const { one, two, databaseUrl } = await startTwo(t)
+  const message = await one.app.journal.openMessage({ userId: 'ada' })
+  const { messageId } = message
+  const readers = await Promise.all([one, two].map(async ({ url }) => await connect(t, `${url}/api/messages/${messageId}/events`)))
+  const [byProducer, byApp] = await Promise.all([
+    (async () => {
+      const recorded: Array<Promise<boolean>> = []
+      for (let no = 0; no < EVENTS; no++) {
+        recorded.push(message.record('answer', { by: 'producer', no }))
+        if (no % 7 === 0) await recorded.at(-1)
+      }
+      return await Promise.all(recorded)
+    })(),
+    (async () => {
+      const recorded: boolean[] = []
+      for (let no = 0; no < EVENTS; no++) recorded.push(await two.app.journal.recordEvent(messageId, no * 3, 'answer', { by: 'app', no }))
+      return recorded
+    })()
+  ])
+  t.ok([...byProducer, ...byApp].every((committed) => committed))
+  t.equal(await message.end(), true)
+  const numbers = Array.from({ length: EVENTS }, (_, no) => no)
+  t.same(await journaled(databaseUrl, messageId, 'producer'), numbers)
+  t.same(await journaled(databaseUrl, messageId, 'app'), numbers)
+  const rows = await eventsOf(databaseUrl, messageId)
+  for (const reader of readers) {
+    await reader.ended
+    t.same(ids(reader), rows.map(({ sequenceNo }) => String(sequenceNo)))
+  }
+})

@@ -148,7 +148,7 @@ export async function execute (world: World, program: Program, signal: AbortSign
 
   async function write (first: Message | null): Promise<void> {
     const writers = program.writers.map(async (plan, writer) => {
-      if (program.kind === 'numbered') return await writeNumbered(plan, writer)
+      if (program.kind === 'numbered' || (program.kind === 'mixed' && writer > 0)) return await writeNumbered(plan, writer)
       if (writer > 0) await delay(plan.delayMs)
       last = await writeLeased(plan, writer, writer === 0 ? first : null)
     })
@@ -193,7 +193,7 @@ export async function execute (world: World, program: Program, signal: AbortSign
 
   world.messageIds.add(messageId)
   let first: Message | null = null
-  if (program.kind === 'leased') first = await open(program.writers[0]?.instance ?? 0)
+  if (program.kind !== 'numbered') first = await open(program.writers[0]?.instance ?? 0)
   else await pool.query('insert into messages (message_id, user_id) values ($1, $2)', [messageId, user])
   const reads = program.readers.map(async (plan) => {
     const reading: Reading = { events: [], asides: [], abandons: plan.abandons, finished: false }

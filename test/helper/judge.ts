@@ -29,7 +29,7 @@ export interface Reading {
   finished: boolean
 }
 
-const TERMINALS: Record<Program['kind'], Record<Program['ending'], string>> = {
+const TERMINALS: Record<'numbered' | 'leased', Record<Program['ending'], string>> = {
   numbered: { end: '{"type":"end"}', fail: '{"type":"error"}', stop: '{"type":"end","reason":"stopped"}', vanish: '{"type":"end"}' },
   leased: {
     end: '{"type":"end"}',
@@ -85,8 +85,8 @@ function judgeOrder (program: Program, rows: readonly Row[], attempts: readonly 
     if (place < (latest.get(opening) ?? -1)) complaints.push(`${brief(payload)} stands before an event that was recorded earlier`)
     latest.set(opening, place)
   }
-  if (program.kind === 'leased') {
-    const openings = new Map(attempts.filter(({ payload }) => !payload.includes('foreign')).map(({ payload, opening }) => [payload, opening]))
+  if (program.kind !== 'numbered') {
+    const openings = new Map(attempts.filter(({ payload, number }) => number === null && !payload.includes('foreign')).map(({ payload, opening }) => [payload, opening]))
     const blocks = rows.flatMap(({ data }) => openings.get(data) ?? []).filter((opening, index, all) => opening !== all[index - 1])
     if (new Set(blocks).size < blocks.length) complaints.push('a fenced writer has rows behind those of the next')
   }
@@ -101,7 +101,7 @@ function judgeOrder (program: Program, rows: readonly Row[], attempts: readonly 
 }
 
 function judgeTerminal (program: Program, rows: readonly Row[]): string[] {
-  const wanted = TERMINALS[program.kind][program.ending]
+  const wanted = TERMINALS[program.kind === 'numbered' ? 'numbered' : 'leased'][program.ending]
   const last = rows.at(-1)
   if (last?.data !== wanted) return [`the table ends with ${brief(last?.data ?? 'nothing')} and not with ${wanted}`]
   const written = rows.filter(({ data }) => data === wanted).length

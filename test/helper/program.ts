@@ -41,7 +41,8 @@ export type Ending = 'end' | 'fail' | 'stop' | 'vanish'
 
 /** What happens to one message. */
 export interface Program {
-  kind: 'numbered' | 'leased'
+  /** `mixed`: a leased writer, and another one that puts numbers of its own into the same message. */
+  kind: 'numbered' | 'leased' | 'mixed'
   writers: WriterPlan[]
   readers: ReaderPlan[]
   /** When rows of another program appear in the table, which publishes nothing; in ms. */
@@ -86,7 +87,7 @@ const reader = fc.record<ReaderPlan>({
 })
 
 export const program: fc.Arbitrary<Program> = fc.record<Program>({
-  kind: fc.constantFrom('numbered', 'leased'),
+  kind: fc.constantFrom('numbered', 'leased', 'mixed'),
   writers: fc.array(writer, { minLength: 1, maxLength: 2, size: 'max' }),
   readers: fc.array(reader, { minLength: 1, maxLength: 4, size: 'max' }),
   foreignMs: fc.array(ms(400), { maxLength: 3 }),
