@@ -23,6 +23,7 @@ export interface World {
 }
 
 const RETRY_MS = 20
+const HEAD_START = 30
 
 /** Runs a program in the world; resolves with what the table says is wrong. Gives up when `signal` aborts. */
 export async function execute (world: World, program: Program, signal: AbortSignal): Promise<string[]> {
@@ -60,7 +61,7 @@ export async function execute (world: World, program: Program, signal: AbortSign
   async function writeNumbered (plan: WriterPlan, writer: number): Promise<void> {
     let current = world.instance(plan.instance)
     let opening = ++openings
-    let highest = -1
+    let highest = program.kind === 'mixed' ? plan.delayMs % HEAD_START : -1 // ahead of the leased writer, or behind
     let results: Array<Promise<void>> = []
     for (const [n, step] of plan.steps.entries()) {
       if (world.instance(plan.instance) !== current) {
