@@ -1,11 +1,27 @@
+import { UNKNOWN } from './user-log.js'
+import { parseStreamId } from './stream-id.js'
+
 const DIGITS = /^\d+$/
 
 /**
  * A reader's cursor: the `Last-Event-ID` header, else the query's `last_event_id`. The header wins, because a browser
- * keeps its URL when it reconnects. Digits only; anything else is no cursor: `null`. A number too large to be one of
- * ours comes back as it is (Infinity at worst): it stands past every row.
+ * keeps its URL when it reconnects.
+ */
+function cursorOf (header: unknown, query: unknown): unknown {
+  return header === undefined || header === '' ? query : header
+}
+
+/**
+ * The cursor in a message. Digits only; anything else is no cursor: `null`. A number too large to be one of ours comes
+ * back as it is (Infinity at worst): it stands past every row.
  */
 export function parseCursor (header: unknown, query: unknown): number | null {
-  const text = header === undefined || header === '' ? query : header
+  const text = cursorOf(header, query)
   return typeof text === 'string' && DIGITS.test(text) ? Number(text) : null
+}
+
+/** The cursor in a user's notifications; `null` when there is none, UNKNOWN when it is no id of Redis'. */
+export function parseStreamCursor (header: unknown, query: unknown): string | null {
+  const text = cursorOf(header, query)
+  return text === undefined || text === '' ? null : parseStreamId(text) ?? UNKNOWN
 }

@@ -1,3 +1,5 @@
+import { parseStreamId } from './stream-id.js'
+
 /**
  * What is published on a message's topic. Byte for byte
  * `{"message_id":…,"sequence_no":…,"event_type":…,"payload":{…}}`, with `"committed":false` added when the row did
@@ -47,7 +49,12 @@ export function decodeEnvelope (text: string): Announcement | null {
   }
 }
 
-/** `payload.type` of a stored payload; `undefined` when it has none or is no JSON object. */
+/** The id that a notification's envelope announces, in full; `null` when it has none that Redis could have given. */
+export function announcedId (text: string): string | null {
+  return parseStreamId(parseObject(text)?.id)
+}
+
+/** `type` of a stored payload, or of a notification's envelope; `undefined` when it has none or is no JSON object. */
 export function payloadType (payload: string): string | undefined {
   const type = parseObject(payload)?.type
   return typeof type === 'string' ? type : undefined

@@ -41,6 +41,20 @@ export const FencedError = createError(
 export const TooManyConnectionsError = createError(
   'FST_JOURNAL_TOO_MANY_CONNECTIONS', 'You have %s open streams already, which is the limit', 429)
 
+/** Redis, which keeps the notifications, could not be asked; the error's `cause` says why. */
+export const RedisUnavailableError = createError(
+  'FST_JOURNAL_REDIS_UNAVAILABLE', 'Notifications cannot be reached at the moment', 503)
+
+/** The user has had the notifications replayed too often; the budget is full again after `retryAfterSeconds`. */
+export class ReplayBudgetError extends createError<[number]>('FST_JOURNAL_REPLAY_BUDGET', 'Too many replays; there are more in %s s', 429) {
+  readonly retryAfterSeconds: number
+
+  constructor (retryAfterSeconds: number) {
+    super(retryAfterSeconds)
+    this.retryAfterSeconds = retryAfterSeconds
+  }
+}
+
 export const ClosedError = createError(
   'FST_JOURNAL_CLOSED', 'The server is shutting down', 503)
 

@@ -1,5 +1,5 @@
 import { createFeed, type Feed } from './feed.js'
-import type { Log, Entry } from './log.js'
+import type { Log } from './log.js'
 import type { ReadQueue } from './read-queue.js'
 import type { Subscriber } from './subscriber.js'
 
@@ -9,7 +9,8 @@ export interface Source<Position> {
   start: Position
   topic (key: string): string
   log (key: string): Log<Position>
-  decode (envelope: string): Entry<Position | null> | null
+  /** Tells the feed what has been announced on its topic. */
+  hear (feed: Feed<Position>, envelope: string): void
 }
 
 export interface OpenFeed<Position> {
@@ -50,10 +51,7 @@ export function createFeeds<Position> (source: Source<Position>, subscriber: Sub
           feed.doubt()
           resolve()
         },
-        message (text) {
-          const entry = source.decode(text)
-          if (entry !== null) feed.announce(entry)
-        }
+        message (text) { source.hear(feed, text) }
       })
     })
     return { feed, log, ready }

@@ -23,6 +23,21 @@ export function messageTopic (messageId: string): string {
   return `channel:${messageId}`
 }
 
+/** The Redis pub/sub channel of one user's notifications. The name is the Python system's. */
+export function userTopic (userId: string): string {
+  return `user:${userId}`
+}
+
+/** The Redis Stream that keeps a user's notifications. The name is the Python system's. */
+export function userStreamKey (userId: string): string {
+  return `user:${userId}:stream`
+}
+
+/** The Redis key that counts how often a user had the backlog replayed. */
+export function replaysKey (userId: string): string {
+  return `user:${userId}:replays`
+}
+
 /** The Redis key that counts a user's open streams. */
 export function slotsKey (userId: string): string {
   return `user:${userId}:slots`

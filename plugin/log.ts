@@ -14,7 +14,9 @@ export interface Log<Position> {
 export interface Page<Position> {
   /** The rows' frames, one after another; empty when there are no rows. */
   frames: Buffer
-  /** The position of the last row; the cursor that was asked for when there are no rows. */
+  /** How many rows it has. */
+  rows: number
+  /** The position of the last row; without rows, the cursor that was asked for, or the one that takes its place. */
   last: Position
   /** Whether the last row ends the stream, unless something follows it. */
   terminal: boolean

@@ -66,6 +66,7 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
         const frames = Buffer.from(text)
         return {
           frames,
+          rows: rows.length,
           last: last?.sequenceNo ?? cursor,
           terminal: last !== undefined && isTerminal(last),
           // A frame is longer than its payload is stored, so a page this small was cut by neither limit.

@@ -1,9 +1,10 @@
 import { FencedError } from './errors.js'
 import type { NewEvent } from './appender.js'
 import type { OpenedMessage } from './journal.js'
-import type { LimitedLog } from './limited-log.js'
-import { isEventType, storable, type Recorded, type Recorder } from './recorder.js'
+import { defaultPublicError, publicText, type PublicTextContext } from './public-text.js'
+import type { Recorded, Recorder } from './recorder.js'
 import { completed, failed, type Terminal } from './terminals.js'
+import { isEventType, storable } from './text.js'
 
 /** A message that this process is producing. Its numbers are kept here; nothing of it throws or rejects. */
 export interface Message {
@@ -34,10 +35,8 @@ export interface Message {
   fail (error: unknown): Promise<boolean>
 }
 
-export interface MessageContext {
+export interface MessageContext extends PublicTextContext {
   recorder: Recorder
-  log: LimitedLog
-  publicError: (error: unknown, message: { messageId: string, userId: string | null }) => string
   /** Called once: the message has ended, or is somebody else's. */
   onClosed: (message: Message) => void
 }
@@ -98,25 +97,9 @@ export function createMessage (identity: { messageId: string, userId: string | n
       return false
     },
     end: async (payload) => await finish(completed(payload), completed(undefined)),
-    fail: async (error) => await finish(failed(publicText(error), error), failed(defaultPublicError(), error)),
+    fail: async (error) => await finish(failed(publicText(context, error, identity), error), failed(defaultPublicError(), error)),
     abort (reason) { controller.abort(reason) },
     lose
   }
-
-  /** An app's function that throws must not cost the reader the terminal event. */
-  function publicText (error: unknown): string {
-    try {
-      const text: unknown = context.publicError(error, identity)
-      if (typeof text === 'string') return text
-      throw new TypeError(`publicError must return a string, not ${typeof text}`)
-    } catch (failure) {
-      log.error('publicError', { ...identity, err: failure }, 'journal: the option publicError gave no text')
-      return defaultPublicError()
-    }
-  }
   return message
-}
-
-export function defaultPublicError (): string {
-  return 'The answer could not be completed.'
 }

@@ -20,8 +20,8 @@ export type UserId = string | number | bigint | null | undefined
 /** Whether the caller may read or stop the message; takes the place of "it is the message's user". */
 export type Authorize = (request: FastifyRequest, message: AuthorizedMessage, action: 'read' | 'stop') => boolean | Promise<boolean>
 
-/** The text of the error that readers see. */
-export type PublicError = (error: unknown, message: { messageId: string, userId: string | null }) => string
+/** The text of the error that readers see, of a message or of a tracked task. */
+export type PublicError = (error: unknown, about: { userId: string | null, messageId?: string, taskId?: string }) => string
 
 function fn<T> (description: string) {
   return Type.Unsafe<T>(Type.Function([], Type.Unknown(), { description }))
@@ -52,6 +52,13 @@ export const OptionsSchema = Type.Object({
   producerIdleMs: positive('After how long without a heartbeat a producer counts as dead', 90_000),
   stallTimeoutMs: positive('After how long without progress a blocked socket is destroyed', 60_000),
   maxConnectionsPerUser: notNegative('How many streams a user may have open; 0: any number', 8),
+  push: Type.Boolean({ description: 'Whether there are notifications', default: true }),
+  streamMaxEntries: positive('About how many notifications are kept for a user', 1_000),
+  replayMaxPerRequest: positive('How many notifications are replayed in one response', 200),
+  replayMaxAgeHours: Type.Integer({ description: 'How old a notification may be when it is replayed; 0: any age', default: 24, minimum: 0, maximum: 876_000 }),
+  maxReplaysPerUser: notNegative('How often a user may have notifications replayed within replayWindowMs; 0: any number', 30),
+  replayWindowMs: positive('The time in which maxReplaysPerUser is spent', 60_000),
+  progressMs: positive('How often a tracked task tells its progress', 200),
   overload: Type.Union([Type.Literal('status'), Type.Literal('in-band')], { description: 'Whether a reader who is turned away gets a status, or 200 and a busy event', default: 'status' }),
   retentionDays: notNegative('After how many days events are deleted; 0: never', 14),
   keepaliveMs: positive('How often an open response gets a comment', 15_000),

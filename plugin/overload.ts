@@ -1,10 +1,10 @@
 import type { FastifyReply } from 'fastify'
-import { ClosedError, DatabaseUnavailableError, TooManyConnectionsError } from './errors.js'
+import { ClosedError, DatabaseUnavailableError, RedisUnavailableError, ReplayBudgetError, TooManyConnectionsError } from './errors.js'
 import type { JournalOptions } from './options.js'
 import { encodeFrame, encodeOpening } from './sse.js'
 
 /** What a reader who cannot be served now may try again. */
-const PASSING = [ClosedError, DatabaseUnavailableError, TooManyConnectionsError]
+const PASSING = [ClosedError, DatabaseUnavailableError, RedisUnavailableError, TooManyConnectionsError, ReplayBudgetError]
 const MEAN_RETRY_SECONDS = 4
 
 /**
@@ -15,7 +15,8 @@ const MEAN_RETRY_SECONDS = 4
 export function turnAway (reply: FastifyReply, error: unknown, overload: JournalOptions['overload']): FastifyReply {
   const passing = PASSING.find((kind) => error instanceof kind)
   if (passing === undefined || !(error instanceof Error)) throw error
-  const seconds = Math.ceil(MEAN_RETRY_SECONDS * (0.5 + Math.random()))
+  const waitSeconds = error instanceof ReplayBudgetError ? error.retryAfterSeconds : 0
+  const seconds = waitSeconds + Math.ceil(MEAN_RETRY_SECONDS * (0.5 + Math.random()))
   if (overload === 'status') {
     reply.header('retry-after', seconds)
     throw error
@@ -24,5 +25,5 @@ export function turnAway (reply: FastifyReply, error: unknown, overload: Journal
   return reply
     .header('content-type', 'text/event-stream')
     .header('cache-control', 'no-store, no-transform')
-    .send(encodeOpening(MEAN_RETRY_SECONDS * 1_000) + encodeFrame({ event: 'busy', data }))
+    .send(encodeOpening(seconds * 1_000) + encodeFrame({ event: 'busy', data }))
 }

@@ -1,9 +1,5 @@
-import type { FastifyInstance } from 'fastify'
-import type {} from '@fastify/redis'
 import type { LimitedLog } from './limited-log.js'
-
-/** The client that @fastify/redis decorates the app with. */
-export type Redis = FastifyInstance['redis'][string]
+import { isCluster, type Redis } from './redis.js'
 
 export interface Publication {
   topic: string
@@ -14,7 +10,7 @@ export interface Publication {
  * Sends hints. Never throws and never waits: what is lost here, a reader finds in the journal.
  */
 export interface Publisher {
-  /** In the order given, in one write. */
+  /** In the order given, in one write; with a Cluster, where topics are on different nodes, in a write each. */
   publish (publications: readonly Publication[]): void
 }
 
@@ -28,6 +24,19 @@ export function createPublisher (redis: Redis, log: LimitedLog): Publisher {
     log.warn('publish', { err: error }, 'journal: a publish failed; readers will find the event in the journal')
   }
 
+  /** Rejects with the first failure once all are answered. */
+  async function send (publications: readonly Publication[]): Promise<void> {
+    if (isCluster(redis)) {
+      const answers = await Promise.allSettled(publications.map(({ topic, envelope }) => redis.spublish(topic, envelope)))
+      for (const answer of answers) if (answer.status === 'rejected') throw answer.reason
+      return
+    }
+    const pipeline = redis.pipeline()
+    for (const { topic, envelope } of publications) pipeline.publish(topic, envelope)
+    const answers = await pipeline.exec() ?? []
+    for (const [error] of answers) if (error !== null) throw error
+  }
+
   return {
     publish (publications) {
       if (publications.length === 0) return
@@ -36,13 +45,8 @@ export function createPublisher (redis: Redis, log: LimitedLog): Publisher {
         return
       }
       unanswered += publications.length
-      const pipeline = redis.pipeline()
-      for (const { topic, envelope } of publications) pipeline.publish(topic, envelope)
-      pipeline.exec()
-        .then((results) => {
-          const error = results?.find(([error]) => error !== null)?.[0]
-          if (error) failed(error)
-        }, failed)
+      send(publications)
+        .catch(failed)
         .finally(() => { unanswered -= publications.length })
     }
   }

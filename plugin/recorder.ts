@@ -6,6 +6,7 @@ import { canonicalMessageId, messageTopic } from './keys.js'
 import type { LimitedLog } from './limited-log.js'
 import { serializePayload } from './payload.js'
 import type { Publication, Publisher } from './publisher.js'
+import { isEventType, storable } from './text.js'
 
 /**
  * Journals one event and publishes it.
@@ -120,14 +121,4 @@ function whatIsWrong (messageId: unknown, sequenceNo: unknown, eventType: unknow
   if (canonicalMessageId(messageId) === null) return 'messageId is not a UUID'
   if (!isSequenceNo(sequenceNo)) return `sequenceNo is not a whole number from 0 to ${MAX_SEQUENCE_NO}`
   return isEventType(eventType) ? null : 'eventType is empty'
-}
-
-/** Nothing is left of a type that has no other character than U+0000. */
-export function isEventType (eventType: unknown): eventType is string {
-  return typeof eventType === 'string' && storable(eventType) !== ''
-}
-
-/** The text as Postgres stores it: without U+0000, and with U+FFFD for half a surrogate pair, which UTF-8 cannot hold. */
-export function storable (text: string): string {
-  return text.replaceAll('\0', '').toWellFormed()
 }

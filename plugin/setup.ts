@@ -1,33 +1,35 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import type { Pool } from 'pg'
 import { SerializerSelector } from '@fastify/fast-json-stringify-compiler'
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import { messageEvents } from '../routes/message-events.js'
 import { messageStop } from '../routes/message-stop.js'
+import { createServeStream } from '../routes/stream.js'
+import { userEvents } from '../routes/user-events.js'
 import { createAccess } from './access.js'
-import { createCommitter } from './committer.js'
+import type { ClearApproval, RequestApproval } from './approvals.js'
 import { createConnection } from './connection.js'
-import { DatabaseNewerError, InvalidOptionError, NotMigratedError } from './errors.js'
+import { InvalidOptionError } from './errors.js'
 import { every } from './every.js'
-import { createFeeds } from './feeds.js'
-import { createFinisher } from './finisher.js'
 import { createJournal } from './journal.js'
-import { messageTopic } from './keys.js'
 import { createLimitedLog } from './limited-log.js'
-import { defaultPublicError, type Message } from './message.js'
-import { createMessageFrames, START } from './message-log.js'
-import { latestVersion, migrate, schemaVersion } from './migrate.js'
+import type { Message } from './message.js'
+import { START } from './message-log.js'
+import { createMessagePipe } from './message-pipe.js'
+import { migrate } from './migrate.js'
 import type { JournalOptions } from './options.js'
-import { createProducers, type OpenMessageOptions, type Produce } from './producers.js'
-import { createPublisher, type Redis } from './publisher.js'
-import { createReadQueue } from './read-queue.js'
-import { createReconciler } from './reconciler.js'
-import { createRecorder, type RecordEvent } from './recorder.js'
+import type { OpenMessageOptions, Produce } from './producers.js'
+import { defaultPublicError } from './public-text.js'
+import { createPublisher } from './publisher.js'
+import type { RecordEvent } from './recorder.js'
 import { cleanup, type Cleaned, type CleanupOptions } from './retention.js'
+import { checkTables, postgresOf, redisOf } from './services.js'
 import { createSlots, RENEW_MS } from './slots.js'
 import { createLockMessages, createStatements } from './statements.js'
-import { createStopper, STOP_TOPIC } from './stop.js'
+import { STOP_TOPIC } from './stop.js'
 import { createSubscriber } from './subscriber.js'
+import type { TrackTask } from './tasks.js'
+import { createUserPipe } from './user-pipe.js'
+import type { PublishUserEvent } from './user-publisher.js'
 import { createViewers } from './viewers.js'
 
 /** `fastify.journal`. */
@@ -35,6 +37,10 @@ export interface MessageJournal {
   recordEvent: RecordEvent
   /** Makes or takes over a message and its lease; see `Producers.openMessage` for what it throws. */
   openMessage (options: OpenMessageOptions): Promise<Message>
+  publishUserEvent: PublishUserEvent
+  trackTask: TrackTask
+  requestApproval: RequestApproval
+  clearApproval: ClearApproval
   /** Brings the tables to version `to`, by default the newest; safe in any number of processes at once. */
   migrate (options?: { to?: number }): Promise<{ from: number, to: number }>
   /**
@@ -48,7 +54,7 @@ export interface MessageJournal {
 /** What this process has open. */
 export interface JournalStats {
   viewers: number
-  /** Messages that have viewers here, each with one Redis subscription. */
+  /** Messages and users that have viewers here, each with one Redis subscription. */
   topics: number
   producers: number
 }
@@ -58,7 +64,7 @@ export type StreamMessage = (message: Message, produce: Produce) => FastifyReply
 
 /** How long `app.close()` waits for what was recorded to be committed, in ms. */
 const FLUSH_MS = 800
-/** While Redis is away, the journal is polled in its place, in ms. */
+/** While hints do not come from Redis, the logs are polled in its place, in ms. */
 const POLL_MS = 300
 /** Often enough for processes that do not live long. */
 const RETENTION_INTERVAL_MS = 600_000
@@ -76,112 +82,93 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
   if (options.migrate) await migrate(pool, schema)
   if (options.identify === false) app.log.warn('journal: "identify" is false, so everyone may read every message')
 
-  const { publicError = defaultPublicError, maxConnectionsPerUser, overload } = options
   const journal = createJournal(createConnection(pool, createStatements(options.schema), options.writeRetryMs), createLockMessages(options.schema))
-  const publisher = createPublisher(redis, log)
-  const committer = createCommitter(journal, options)
-  const recorder = createRecorder(committer, publisher, app.log, log, options.maxPayloadBytes)
-  const producers = createProducers(journal, { recorder, log, publicError })
-  const finisher = createFinisher(journal, publisher)
-  const stopper = createStopper(finisher, producers, publisher)
-
-  const frames = createMessageFrames(journal, options)
-  const reads = createReadQueue(options.maxConcurrentReads, log)
-  const subscriber = createSubscriber(redis, log, () => {
-    reconciliation.hurry()
-    heartbeat.hurry()
-  })
-  const messages = createFeeds({ start: START, topic: messageTopic, log: frames.log, decode: frames.decode }, subscriber, reads)
+  const subscriber = createSubscriber(redis, log, () => { for (const repetition of hurried) repetition.hurry() })
+  const parts = { publisher: createPublisher(redis, log), subscriber, log, publicError: options.publicError ?? defaultPublicError }
+  const messages = createMessagePipe({ journal, logger: app.log, ...parts }, options)
+  const users = createUserPipe({ redis, ...parts }, options)
   const viewers = createViewers(options)
-  const slots = maxConnectionsPerUser === 0 ? null : createSlots(redis, maxConnectionsPerUser, log)
-  const reconcile = createReconciler({
-    journal, feeds: messages, frames, finisher, log, producerIdleMs: options.producerIdleMs, publicError: defaultPublicError
-  })
+  const slots = createSlots(redis, options.maxConnectionsPerUser, log)
 
-  const reconciliation = every(() => subscriber.healthy ? options.reconcileMs : Math.min(POLL_MS, options.reconcileMs), reconcile)
-  const heartbeat = every(() => subscriber.healthy ? options.heartbeatMs : Math.min(options.reconcileMs, options.heartbeatMs), producers.beat)
-  const renewal = every(() => RENEW_MS, async () => { await slots?.renew() })
-  const retention = every(() => RETENTION_INTERVAL_MS, async () => {
-    if (options.retentionDays === 0) return
-    await cleanup(journal, options.retentionDays).catch((error: unknown) => {
-      log.error('retention', { err: error }, 'journal: old events could not be deleted')
+  const hintless = (ms: number, otherwise: number) => () => subscriber.healthy ? ms : Math.min(otherwise, ms)
+  const hurried = [
+    every(hintless(options.reconcileMs, POLL_MS), messages.reconcile),
+    every(hintless(options.reconcileMs, POLL_MS), users.reconcile),
+    every(hintless(options.heartbeatMs, options.reconcileMs), messages.producers.beat)
+  ]
+  const unhurried = [
+    every(() => RENEW_MS, slots.renew),
+    every(() => RETENTION_INTERVAL_MS, async () => {
+      if (options.retentionDays === 0) return
+      await cleanup(journal, options.retentionDays).catch((error: unknown) => {
+        log.error('retention', { err: error }, 'journal: old events could not be deleted')
+      })
     })
-  })
-  subscriber.subscribe(STOP_TOPIC, stopper)
+  ]
+  subscriber.subscribe(STOP_TOPIC, messages.stopper)
 
   app.addHook('preClose', async () => {
     viewers.close()
-    producers.close()
+    messages.producers.close()
   })
   app.addHook('onClose', async () => {
-    for (const repetition of [reconciliation, heartbeat, renewal, retention]) repetition.stop()
-    await within(FLUSH_MS, committer.drained().then(producers.release))
-    committer.close()
-    reads.close()
+    for (const repetition of [...hurried, ...unhurried]) repetition.stop()
+    await within(FLUSH_MS, messages.drained().then(messages.producers.release))
+    messages.close()
+    users.close()
     subscriber.close()
   })
 
+  const { recordEvent } = messages
+  const { publishUserEvent, trackTask, requestApproval, clearApproval } = users
   const api: MessageJournal = {
-    recordEvent: recorder.recordEvent,
-    openMessage: producers.openMessage,
+    recordEvent,
+    openMessage: messages.producers.openMessage,
+    publishUserEvent,
+    trackTask,
+    requestApproval,
+    clearApproval,
     migrate: async (wanted) => await migrate(pool, { ...schema, ...wanted }),
     async cleanup ({ olderThanDays }) {
       if (!Number.isInteger(olderThanDays) || olderThanDays < 1) throw new InvalidOptionError(`"olderThanDays" must be a whole number of days, at least 1; got ${String(olderThanDays)}`)
       return await cleanup(journal, olderThanDays)
     },
-    stats: () => ({ viewers: viewers.size, topics: messages.size, producers: producers.size })
+    stats: () => ({ viewers: viewers.size, topics: messages.feeds.size + users.feeds.size, producers: messages.producers.size })
   }
   app.decorate('journal', api)
-  app.decorateReply('recordEvent', recorder.recordEvent)
+  app.decorateReply('recordEvent', recordEvent)
 
   let base = ''
   app.decorateReply('streamMessage', function (message, produce) {
     const reply = this
       .header('x-message-id', message.messageId)
       .header('location', `${base}/messages/${message.messageId}/events`)
-    const answer = viewers.open(reply, messages, message.messageId, { start: START, endsPast: message.openedAt })
-    producers.run(message, produce)
+    const answer = viewers.open(reply, messages.feeds, message.messageId, { start: START, endsPast: message.openedAt })
+    messages.producers.run(message, produce)
     return answer
   })
   await app.register(async (routes) => {
     base = routes.prefix
-    // Ours, whatever the app has chosen for its own routes.
-    routes.setValidatorCompiler(TypeBoxValidatorCompiler)
-    const serializer = SerializerSelector()({})
-    routes.setSerializerCompiler(({ httpStatus = '', ...route }) => {
-      const serializeError = serializer({ ...route, httpStatus })
-      // The app's own error handler or hook may answer in a form of its own.
-      return (answer) => answer instanceof Error ? serializeError(answer) : JSON.stringify(answer)
-    })
+    useOwnCompilers(routes)
     const access = createAccess(journal, options)
-    await routes.register(messageEvents, { access, viewers, messages, slots, overload, maxConnectionsPerUser, isTerminal: frames.isTerminal })
-    await routes.register(messageStop, { access, stopper })
+    const serve = createServeStream(viewers, slots, options.overload)
+    await routes.register(messageEvents, { access, serve, messages: messages.feeds, isTerminal: messages.isTerminal })
+    await routes.register(messageStop, { access, stopper: messages.stopper })
+    await routes.register(userEvents, { access, serve, users, push: options.push })
   }, { prefix: options.prefix ?? '' })
 
   app.addHook('onReady', async () => { await checkTables(app, pool, schema) })
 }
 
-function postgresOf (app: FastifyInstance, { postgres }: JournalOptions): Pool {
-  const pool = postgres === undefined ? app.pg.pool : app.pg[postgres]?.pool
-  if (pool === undefined) throw new InvalidOptionError(`"postgres": no @fastify/postgres is registered under the name ${JSON.stringify(postgres)}`)
-  return pool
-}
-
-function redisOf (app: FastifyInstance, { redis }: JournalOptions): Redis {
-  const client = redis === undefined ? app.redis : app.redis[redis]
-  if (typeof client?.duplicate !== 'function') throw new InvalidOptionError(`"redis": no @fastify/redis is registered under the namespace ${JSON.stringify(redis)}`)
-  return client
-}
-
-/** Fails the start when the tables are not the ones this code needs; a server that is away is no reason not to start. */
-async function checkTables (app: FastifyInstance, pool: Pool, schema: { schema?: string }): Promise<void> {
-  const needed = await latestVersion()
-  const version = await schemaVersion(pool, schema).catch((error: unknown) => {
-    app.log.error({ err: error }, 'journal: Postgres cannot be reached; events and readers will wait for it')
-    return needed
+/** Whatever the app has chosen for its own routes. */
+function useOwnCompilers (routes: FastifyInstance): void {
+  routes.setValidatorCompiler(TypeBoxValidatorCompiler)
+  const serializer = SerializerSelector()({})
+  routes.setSerializerCompiler(({ httpStatus = '', ...route }) => {
+    const serializeError = serializer({ ...route, httpStatus })
+    // The app's own error handler or hook may answer in a form of its own.
+    return (answer) => answer instanceof Error ? serializeError(answer) : JSON.stringify(answer)
   })
-  if (version < needed) throw new NotMigratedError(version, needed)
-  if (version > needed) throw new DatabaseNewerError(version, needed)
 }
 
 /** Resolves when `done` does, or after `ms`. */

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import { TooManyConnectionsError } from './errors.js'
 import { slotsKey } from './keys.js'
 import type { LimitedLog } from './limited-log.js'
-import type { Redis } from './publisher.js'
+import { ask, type Redis } from './redis.js'
 
 /**
  * How many streams each user has open, over all processes. A process counts its own in a field of the user's hash
@@ -9,9 +10,8 @@ import type { Redis } from './publisher.js'
  * turned away because Redis is.
  */
 export interface Slots {
-  /** `false`: the user has `max` streams open. Never rejects. */
-  acquire (userId: string): Promise<boolean>
-  release (userId: string): void
+  /** Counts one more stream of the user's, nobody's not; resolves with what takes it off again. @throws TooManyConnectionsError */
+  take (userId: string | null): Promise<() => void>
   /** Renews this process's counts. Never rejects. */
   renew (): Promise<void>
 }
@@ -42,16 +42,15 @@ if wanted > 0 then
 else redis.call('HDEL', KEYS[1], mine) end
 return allowed and 1 or 0`
 
+/** `max` 0: any number. */
 export function createSlots (redis: Redis, max: number, log: LimitedLog): Slots {
   const process = randomUUID()
   const open = new Map<string, number>()
 
   /** Sets this process's count of the user; `limit` 0: whatever the others have. */
   async function count (userId: string, streams: number, limit: number): Promise<boolean> {
-    if (redis.status !== 'ready') return true
     try {
-      const answer = redis.eval(COUNT, 1, slotsKey(userId), process, limit, streams)
-      return await withTimeout(answer) !== 0
+      return await ask(redis, TIMEOUT_MS, ['EVAL', COUNT, 1, slotsKey(userId), process, limit, streams]) !== 0
     } catch (error) {
       log.warn('slots', { err: error }, 'journal: Redis could not count a user\'s open streams')
       return true
@@ -66,23 +65,14 @@ export function createSlots (redis: Redis, max: number, log: LimitedLog): Slots 
   }
 
   return {
-    async acquire (userId) {
-      if (await count(userId, add(userId, 1), max)) return true
+    async take (userId) {
+      if (userId === null || max === 0) return () => {}
+      if (await count(userId, add(userId, 1), max)) return () => { count(userId, add(userId, -1), 0) }
       add(userId, -1)
-      return false
-    },
-    release (userId) {
-      count(userId, add(userId, -1), 0)
+      throw new TooManyConnectionsError(max)
     },
     async renew () {
       await Promise.all([...open].map(async ([userId, streams]) => await count(userId, streams, 0)))
     }
   }
-}
-
-function withTimeout (answer: Promise<unknown>): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => { reject(new Error(`no answer within ${TIMEOUT_MS} ms`)) }, TIMEOUT_MS)
-    answer.then(resolve, reject).finally(() => { clearTimeout(timer) })
-  })
 }

@@ -31,9 +31,17 @@ function isOneLine (text: string): boolean {
 
 export const KEEPALIVE = Buffer.from(': keepalive\n\n')
 
-/** Tells the client how long to wait before it reconnects: `meanMs` ± 50 %, so that a crowd does not return as one. */
-export function encodeRetry (meanMs: number): string {
-  return `retry: ${Math.round(meanMs * (0.5 + Math.random()))}\n\n`
+/** There are no notifications. */
+export const PUSH_DISABLED = Buffer.from(': push_disabled\n\n')
+
+/** `meanMs` ± 50 %, so that a crowd does not return as one. */
+export function jittered (meanMs: number): number {
+  return Math.round(meanMs * (0.5 + Math.random()))
+}
+
+/** Tells the client how long to wait before it reconnects. */
+export function encodeRetry (ms: number): string {
+  return `retry: ${ms}\n\n`
 }
 
 /** What every response begins with, so that its headers and first bytes leave at once. */

@@ -1,5 +1,5 @@
 import type { LimitedLog } from './limited-log.js'
-import type { Redis } from './publisher.js'
+import type { Redis } from './redis.js'
 
 /** What a topic's owner is told. Neither method may throw. */
 export interface TopicListener {

@@ -13,6 +13,8 @@ export interface Place<Position> {
   start: Position
   /** A terminal event up to here ends nothing: the message is known to go on. Default: `start`. */
   endsPast?: Position
+  /** How many rows the reader is given before it is live; it ends once more than that are waiting. Default: any number. */
+  maxRows?: number
 }
 
 export interface Tail<Position> extends FeedTail<Position> {
@@ -35,8 +37,9 @@ const MAX_ASIDE = 16
  * A pub/sub message is only a hint that makes it faster; the log decides. A position that was announced and is not
  * in a page read after the announcement is a hole, and is passed over.
  */
-export function createTail<Position> (feed: Feed<Position>, { start, endsPast = start }: Place<Position>, sink: Sink, compare: (a: Position, b: Position) => number): Tail<Position> {
+export function createTail<Position> (feed: Feed<Position>, { start, endsPast = start, maxRows = Infinity }: Place<Position>, sink: Sink, compare: (a: Position, b: Position) => number): Tail<Position> {
   let cursor = start
+  let rowsLeft = maxRows
   /** The feed's counters at the last read that found the log's end: what was announced by then was delivered or is a hole. */
   let announcements = -1
   let doubts = -1
@@ -77,9 +80,13 @@ export function createTail<Position> (feed: Feed<Position>, { start, endsPast = 
       const page = await feed.read(cursor)
       reading = false
       if (closed) return
+      if (page.rows > rowsLeft) return end() // its cursor brings it back for the rest
+      rowsLeft -= page.rows
       if (page.frames.length > 0) deliver(page.frames, page.last, page.terminal)
+      cursor = page.last
       if (page.complete) {
         if (terminal) return end()
+        rowsLeft = Infinity
         announcements = page.announcements
         doubts = page.doubts
       }

@@ -3,7 +3,7 @@ import type { FastifyReply } from 'fastify'
 import { ClosedError } from './errors.js'
 import type { Feeds } from './feeds.js'
 import { createPulse, type Pulse } from './pulse.js'
-import { encodeOpening, encodeRetry, KEEPALIVE } from './sse.js'
+import { encodeOpening, encodeRetry, jittered, KEEPALIVE } from './sse.js'
 import { createTail, type Place, type Sink, type Tail } from './tail.js'
 
 export interface ViewersOptions {
@@ -100,7 +100,7 @@ function createViewer<Position> (feeds: Feeds<Position>, key: string, place: Pla
     beat () { if (!full && !isBlocked()) sink.write(KEEPALIVE) }
   }
 
-  body.push(encodeOpening(retryMs))
+  body.push(encodeOpening(jittered(retryMs)))
   pulse.add(member)
   ready.then(() => {
     subscribed = true
@@ -111,7 +111,7 @@ function createViewer<Position> (feeds: Feeds<Position>, key: string, place: Pla
     leave (retryMs) {
       if (full) return body.destroy() // it is not reading: its cursor brings it back
       tail.close()
-      sink.write(Buffer.from(encodeRetry(retryMs)))
+      sink.write(Buffer.from(encodeRetry(jittered(retryMs))))
       sink.end()
     }
   }

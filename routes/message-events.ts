@@ -1,25 +1,18 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Access } from '../plugin/access.js'
 import { parseCursor } from '../plugin/cursor.js'
-import { InvalidMessageIdError, TooManyConnectionsError } from '../plugin/errors.js'
+import { InvalidMessageIdError } from '../plugin/errors.js'
 import type { Feeds } from '../plugin/feeds.js'
 import type { JournalRow, MessageState } from '../plugin/journal.js'
 import { canonicalMessageId } from '../plugin/keys.js'
 import { START } from '../plugin/message-log.js'
-import type { JournalOptions } from '../plugin/options.js'
-import { turnAway } from '../plugin/overload.js'
-import type { Slots } from '../plugin/slots.js'
-import type { Viewers } from '../plugin/viewers.js'
 import { CursorHeaders, CursorQuery, ErrorResponse, EventStream, MessageParams } from './schemas.js'
+import type { ServeStream } from './stream.js'
 
 export interface MessageEventsOptions {
   access: Access
-  viewers: Viewers
+  serve: ServeStream
   messages: Feeds<number>
-  /** `null`: users may have any number of streams open. */
-  slots: Slots | null
-  overload: JournalOptions['overload']
-  maxConnectionsPerUser: number
   isTerminal: (row: JournalRow) => boolean
 }
 
@@ -40,33 +33,18 @@ const schema = {
 } as const
 
 /** The reconnect route. */
-export const messageEvents: FastifyPluginAsyncTypebox<MessageEventsOptions> = async (app, options) => {
-  const { access, viewers, messages, slots, overload, maxConnectionsPerUser, isTerminal } = options
-
-  /** Resolves with what gives the user's slot back. */
-  async function takeSlot (userId: string | null): Promise<() => void> {
-    if (slots === null || userId === null) return () => {}
-    if (!await slots.acquire(userId)) throw new TooManyConnectionsError(maxConnectionsPerUser)
-    return () => { slots.release(userId) }
-  }
-
+export const messageEvents: FastifyPluginAsyncTypebox<MessageEventsOptions> = async (app, { access, serve, messages, isTerminal }) => {
   // attachValidation: who is asking is settled first (401), then whether the id is one (400).
-  app.get('/messages/:messageId/events', { schema, attachValidation: true, exposeHeadRoute: false }, async (request, reply) => {
-    try {
-      const userId = await access.identify(request)
-      const messageId = canonicalMessageId(request.params.messageId)
-      if (messageId === null) throw new InvalidMessageIdError(JSON.stringify(request.params.messageId))
-      const message = await access.findMessage(request, userId, messageId, 'read')
-      const cursor = placeOf(parseCursor(request.headers['last-event-id'], request.query.last_event_id), message, isTerminal)
-      if (cursor === null) return await reply.code(204).send()
-      const giveBack = await takeSlot(userId)
-      if (!reply.raw.destroyed) return viewers.open(reply, messages, messageId, { start: cursor }, giveBack)
-      giveBack() // the client has left meanwhile
-      return await reply.hijack()
-    } catch (error) {
-      return turnAway(reply, error, overload)
-    }
-  })
+  app.get('/messages/:messageId/events', { schema, attachValidation: true, exposeHeadRoute: false }, async (request, reply) => await serve(reply, async () => {
+    const userId = await access.identify(request)
+    const messageId = canonicalMessageId(request.params.messageId)
+    if (messageId === null) throw new InvalidMessageIdError(JSON.stringify(request.params.messageId))
+    const message = await access.findMessage(request, userId, messageId, 'read')
+    const start = placeOf(parseCursor(request.headers['last-event-id'], request.query.last_event_id), message, isTerminal)
+    if (start !== null) return { userId, feeds: messages, key: messageId, place: () => ({ start }) }
+    reply.code(204).send()
+    return null
+  }))
 }
 
 /**

@@ -16,7 +16,7 @@ function createTopic () {
     async read (cursor) {
       cursors.push(cursor)
       const past = rows.filter((position) => position > cursor)
-      return { frames: Buffer.from(past.map((position) => `${position} `).join('')), last: past.at(-1) ?? cursor, terminal: false, complete: true }
+      return { frames: Buffer.from(past.map((position) => `${position} `).join('')), rows: past.length, last: past.at(-1) ?? cursor, terminal: false, complete: true }
     }
   }
   const feed = createFeed(log, -1, createReadQueue(8, createLimitedLog(Fastify().log)))

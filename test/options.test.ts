@@ -24,6 +24,13 @@ const REFUSED: Record<keyof MessageJournalOptions, unknown[]> = {
   producerIdleMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
   stallTimeoutMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
   maxConnectionsPerUser: [null, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
+  push: [null, 'no', 0],
+  streamMaxEntries: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
+  replayMaxPerRequest: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
+  replayMaxAgeHours: [null, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
+  maxReplaysPerUser: [null, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
+  replayWindowMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
+  progressMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
   overload: [null, '', 'inband', true],
   retentionDays: [null, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
   keepaliveMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
@@ -45,6 +52,13 @@ t.test('identify is all that an app must say', async (t) => {
     producerIdleMs: 90_000,
     stallTimeoutMs: 60_000,
     maxConnectionsPerUser: 8,
+    push: true,
+    streamMaxEntries: 1_000,
+    replayMaxPerRequest: 200,
+    replayMaxAgeHours: 24,
+    maxReplaysPerUser: 30,
+    replayWindowMs: 60_000,
+    progressMs: 200,
     overload: 'status',
     retentionDays: 14,
     keepaliveMs: 15_000,
@@ -95,7 +109,7 @@ t.test('every option has a description, and every limit a unit in its name', asy
   for (const [name, schema] of Object.entries(OptionsSchema.properties)) {
     const schemas: TSchema[] = KindGuard.IsUnion(schema) ? [schema, ...schema.anyOf] : [schema]
     t.ok(schemas.some(({ description }) => typeof description === 'string'), `${name} is described`)
-    if (KindGuard.IsInteger(schema)) t.match(name, /(Ms|Bytes|Reads|Days|PerUser)$/)
+    if (KindGuard.IsInteger(schema)) t.match(name, /(Ms|Bytes|Reads|Days|Hours|Entries|PerUser|PerRequest)$/)
   }
 })
 

@@ -1,7 +1,7 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import fc from 'fast-check'
 import t from 'tap'
-import { encodeFrame, encodeOpening, encodeRetry, KEEPALIVE, type Frame } from '../plugin/sse.js'
+import { encodeFrame, encodeOpening, encodeRetry, jittered, KEEPALIVE, type Frame } from '../plugin/sse.js'
 
 /** What an independent parser makes of the text. */
 function parse (text: string) {
@@ -83,7 +83,7 @@ t.test('the opening is a comment and a retry, and no event', async (t) => {
 t.test('retry is jittered by half around its mean', async (t) => {
   const seen = new Set<number>()
   for (let i = 0; i < 500; i++) {
-    const [retry] = parse(encodeRetry(2_000)).retries
+    const [retry] = parse(encodeRetry(jittered(2_000))).retries
     if (retry === undefined || retry < 1_000 || retry > 3_000) return t.fail(`retry: ${retry}`)
     seen.add(retry)
   }

@@ -52,7 +52,7 @@ function createMemoryLog (delays: number[]) {
       const page = past.slice(0, 3)
       for (let i = 0; i < after; i++) await turn()
       const last = page.at(-1)
-      return { frames: frame(...page.map(({ position }) => position)), last: last?.position ?? cursor, terminal: last?.terminal ?? false, complete: past.length < 3 }
+      return { frames: frame(...page.map(({ position }) => position)), rows: page.length, last: last?.position ?? cursor, terminal: last?.terminal ?? false, complete: past.length < 3 }
     }
   }
   return { rows, log }

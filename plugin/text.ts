@@ -1,0 +1,9 @@
+/** Nothing is left of a type that has no other character than U+0000. */
+export function isEventType (eventType: unknown): eventType is string {
+  return typeof eventType === 'string' && storable(eventType) !== ''
+}
+
+/** The text as Postgres stores it: without U+0000, and with U+FFFD for half a surrogate pair, which UTF-8 cannot hold. */
+export function storable (text: string): string {
+  return text.replaceAll('\0', '').toWellFormed()
+}

@@ -1,0 +1,137 @@
+import { payloadType } from './envelope.js'
+import { userStreamKey } from './keys.js'
+import type { Log, Page } from './log.js'
+import { ask, askAll, type Command, type Redis } from './redis.js'
+import { encodeFrame } from './sse.js'
+import { compareStreamIds, FIRST } from './stream-id.js'
+
+/** The cursor of a reader whose own says nothing: it stands before every entry, and is told that some may be gone. */
+export const UNKNOWN = ''
+
+const PAGE_ROWS = 50
+const TIMEOUT_MS = 2_000
+const HOUR_MS = 3_600_000
+
+export interface UserLogOptions {
+  /** Whether frames have an `event:` line. */
+  eventNames: boolean
+  /** Entries older than this are not replayed; 0: all are that Redis has. */
+  replayMaxAgeHours: number
+  replayMaxPerRequest: number
+}
+
+/**
+ * A user's notifications, which a Redis Stream keeps, and how they become frames. Positions are the entries' ids in
+ * full. Every method rejects when Redis cannot be asked.
+ */
+export interface UserFrames {
+  log (userId: string): Log<string>
+  /** The newest entry's id: where a reader without a cursor begins. */
+  newest (userId: string): Promise<string>
+  /** Of the users that are known up to an id each: those with an entry past it, and that entry's id. */
+  newer (known: ReadonlyMap<string, string>): Promise<Array<[userId: string, id: string]>>
+}
+
+interface Entry {
+  id: string
+  /** `null`: another program's entry, without an envelope. */
+  envelope: string | null
+}
+
+export function createUserFrames (redis: Redis, { eventNames, replayMaxAgeHours, replayMaxPerRequest }: UserLogOptions): UserFrames {
+  const pageRows = Math.min(PAGE_ROWS, replayMaxPerRequest)
+
+  async function range (userId: string, from: string, rows: number): Promise<Entry[]> {
+    return toEntries(await ask(redis, TIMEOUT_MS, ['XRANGE', userStreamKey(userId), from, '+', 'COUNT', rows]))
+  }
+
+  async function newest (userId: string): Promise<string> {
+    const entries = toEntries(await ask(redis, TIMEOUT_MS, ['XREVRANGE', userStreamKey(userId), '+', '-', 'COUNT', 1]))
+    return entries[0]?.id ?? FIRST
+  }
+
+  function frame ({ id, envelope }: Entry): string {
+    if (envelope === null) return ''
+    return encodeFrame({ data: withId(envelope, id), id, ...eventNames && { event: payloadType(envelope) ?? '' } })
+  }
+
+  /** What comes first for a reader that has lost something, or cannot be told what it has. */
+  function notice (oldest: Entry | undefined): string {
+    const data = JSON.stringify({ type: 'backlog.truncated', payload: { oldest_retained_id: oldest?.id ?? null } })
+    return encodeFrame({ data, ...eventNames && { event: 'backlog.truncated' } })
+  }
+
+  function toPage (cursor: string, entries: Entry[], first = ''): Page<string> {
+    const rows = entries.slice(0, pageRows)
+    return {
+      frames: Buffer.from(first + rows.map(frame).join('')),
+      rows: rows.length,
+      last: rows.at(-1)?.id ?? cursor,
+      terminal: false,
+      complete: entries.length <= pageRows
+    }
+  }
+
+  /** Where everything begins that is young enough to be replayed. */
+  function floor (): string {
+    return `${replayMaxAgeHours === 0 ? 0 : Date.now() - replayMaxAgeHours * HOUR_MS}-0`
+  }
+
+  async function readFromFloor (userId: string): Promise<Page<string>> {
+    const entries = await range(userId, floor(), pageRows + 1)
+    return toPage(FIRST, entries, notice(entries[0]))
+  }
+
+  /** The reader's own entry is not there: was it trimmed, deleted on its own, or lost with the Redis that had it? */
+  async function readWithoutOwn (userId: string, cursor: string, entries: Entry[]): Promise<Page<string>> {
+    const [oldest] = await range(userId, '-', 1)
+    const last = entries.length > 0 ? null : await newest(userId)
+    // Nothing that the stream has is new to the reader. Its cursor moves back: what comes next may stand behind it.
+    if (last !== null && compareStreamIds(last, cursor) < 0) return toPage(last, [], notice(oldest))
+    return toPage(cursor, entries, oldest !== undefined && compareStreamIds(oldest.id, cursor) > 0 ? notice(oldest) : '')
+  }
+
+  return {
+    newest,
+    async newer (known) {
+      const answers = await askAll(redis, TIMEOUT_MS, [...known].map(([userId, id]): Command => ['XRANGE', userStreamKey(userId), id, '+', 'COUNT', 2]))
+      return [...known].flatMap(([userId, id], index): Array<[string, string]> => {
+        const next = Array.isArray(answers[index]) ? toEntries(answers[index]).find((entry) => entry.id !== id) : undefined
+        return next === undefined ? [] : [[userId, next.id]]
+      })
+    },
+
+    log: (userId) => ({
+      compare: comparePositions,
+      // Two publishers' envelopes may come in another order than their entries, and nothing tells what is between.
+      isNext: () => false,
+
+      async read (cursor) {
+        if (cursor === UNKNOWN) return await readFromFloor(userId)
+        const entries = await range(userId, cursor, pageRows + 2)
+        const own = entries[0]?.id === cursor ? entries.shift() : undefined
+        const [next] = entries
+        if (cursor !== FIRST && next !== undefined && compareStreamIds(next.id, floor()) < 0) return await readFromFloor(userId)
+        return own !== undefined || cursor === FIRST ? toPage(cursor, entries) : await readWithoutOwn(userId, cursor, entries)
+      }
+    })
+  }
+}
+
+function comparePositions (a: string, b: string): number {
+  return a === b ? 0 : a === UNKNOWN ? -1 : b === UNKNOWN ? 1 : compareStreamIds(a, b)
+}
+
+/** With its id, as the publisher announced it: a reader gets the same bytes whether it was there or comes later. */
+export function withId (envelope: string, id: string): string {
+  return envelope.endsWith('}') && !envelope.endsWith('{}') ? `${envelope.slice(0, -1)},"id":"${id}"}` : envelope
+}
+
+/** `[[id, [field, value, …]], …]`; the envelope is the value of `event`. */
+function toEntries (answer: unknown): Entry[] {
+  const entries = answer as Array<[id: string, fields: string[]]> // the reply of XRANGE and XREVRANGE
+  return entries.map(([id, fields]) => {
+    const name = fields.findIndex((field, index) => index % 2 === 0 && field === 'event')
+    return { id, envelope: name < 0 ? null : fields[name + 1] ?? null }
+  })
+}

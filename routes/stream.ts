@@ -1,0 +1,47 @@
+import type { FastifyReply } from 'fastify'
+import type { Feeds } from '../plugin/feeds.js'
+import type { JournalOptions } from '../plugin/options.js'
+import { turnAway } from '../plugin/overload.js'
+import type { Slots } from '../plugin/slots.js'
+import type { Place } from '../plugin/tail.js'
+import type { Viewers } from '../plugin/viewers.js'
+
+/** What a request asks to read. */
+export interface Target<Position> {
+  /** Whose slot it takes; `null`: nobody's. */
+  userId: string | null
+  feeds: Feeds<Position>
+  key: string
+  /** Called once the reader has a slot. */
+  place: () => Place<Position> | Promise<Place<Position>>
+}
+
+/**
+ * Answers with a stream, for each of the routes alike: the user's slot, a client that has left meanwhile, and a reader
+ * who cannot be served now. `find` resolves with `null` when it has answered already.
+ */
+export type ServeStream = <Position>(reply: FastifyReply, find: () => Promise<Target<Position> | null>) => Promise<FastifyReply>
+
+export function createServeStream (viewers: Viewers, slots: Slots, overload: JournalOptions['overload']): ServeStream {
+  async function open<Position> (reply: FastifyReply, { userId, feeds, key, place }: Target<Position>): Promise<FastifyReply> {
+    const giveBack = await slots.take(userId)
+    try {
+      const at = await place()
+      if (!reply.raw.destroyed) return viewers.open(reply, feeds, key, at, giveBack)
+    } catch (error) {
+      giveBack()
+      throw error
+    }
+    giveBack()
+    return reply.hijack() // the client has left meanwhile
+  }
+
+  return async (reply, find) => {
+    try {
+      const target = await find()
+      return target === null ? reply : await open(reply, target)
+    } catch (error) {
+      return turnAway(reply, error, overload)
+    }
+  }
+}

@@ -1,0 +1,48 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { Access } from '../plugin/access.js'
+import { parseStreamCursor } from '../plugin/cursor.js'
+import { UnauthenticatedError } from '../plugin/errors.js'
+import { encodeOpening, PUSH_DISABLED } from '../plugin/sse.js'
+import type { UserPipe } from '../plugin/user-pipe.js'
+import { CursorHeaders, CursorQuery, ErrorResponse, EventStream } from './schemas.js'
+import type { ServeStream } from './stream.js'
+
+export interface UserEventsOptions {
+  access: Access
+  serve: ServeStream
+  users: UserPipe
+  push: boolean
+}
+
+const schema = {
+  summary: 'The user\'s notifications: the backlog past the cursor, if there is one, then what comes',
+  querystring: CursorQuery,
+  headers: CursorHeaders,
+  response: {
+    200: { description: 'The notifications', content: { 'text/event-stream': { schema: EventStream } } },
+    401: ErrorResponse,
+    429: ErrorResponse,
+    503: ErrorResponse
+  }
+} as const
+
+/** There will be nothing until the server is configured otherwise. */
+const PUSH_DISABLED_RETRY_MS = 300_000
+
+/** The user's pipe. */
+export const userEvents: FastifyPluginAsyncTypebox<UserEventsOptions> = async (app, { access, serve, users, push }) => {
+  app.get('/events', { schema, exposeHeadRoute: false }, async (request, reply) => await serve(reply, async () => {
+    const userId = await access.identify(request)
+    if (userId === null) throw new UnauthenticatedError() // everybody's messages can be read, but nobody's are notifications
+    if (!push) {
+      reply
+        .header('content-type', 'text/event-stream')
+        .header('cache-control', 'no-store, no-transform')
+        .send(`${encodeOpening(PUSH_DISABLED_RETRY_MS)}${PUSH_DISABLED}`)
+      return null
+    }
+    const cursor = parseStreamCursor(request.headers['last-event-id'], request.query.last_event_id)
+    const place = async () => await users.placeOf(userId, cursor)
+    return { userId, feeds: users.feeds, key: userId, place }
+  }))
+}
