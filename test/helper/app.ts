@@ -24,6 +24,8 @@ export interface TestApp {
 export interface TestAppOptions extends Partial<MessageJournalOptions> {
   databaseUrl?: string
   redisUrl?: string
+  /** In place of `redisUrl`: a client that the test has made, and closes. */
+  redisClient?: FastifyInstance['redis']
   /** Called before `listen`: hooks and routes of the test's own. */
   extend?: (app: FastifyInstance) => void | Promise<void>
 }
@@ -32,7 +34,7 @@ export interface TestAppOptions extends Partial<MessageJournalOptions> {
 export const USER_HEADER = 'x-user'
 
 /** An app as a user would write it, listening on a free port, on a database of its own; closed after the test. */
-export async function startApp (t: Test, { databaseUrl, redisUrl = process.env.TEST_REDIS_URL ?? '', extend, ...options }: TestAppOptions = {}): Promise<TestApp> {
+export async function startApp (t: Test, { databaseUrl, redisUrl = process.env.TEST_REDIS_URL ?? '', redisClient, extend, ...options }: TestAppOptions = {}): Promise<TestApp> {
   const connectionString = databaseUrl ?? await createTestDatabase(t)
   const lines: LogLine[] = []
   const app = Fastify({
@@ -41,7 +43,7 @@ export async function startApp (t: Test, { databaseUrl, redisUrl = process.env.T
   })
   t.teardown(() => app.close())
   await app.register(postgres, { connectionString })
-  await app.register(redis, { url: redisUrl })
+  await app.register(redis, redisClient === undefined ? { url: redisUrl } : { client: redisClient })
   await app.register(messageJournal, {
     prefix: '/api',
     identify: (request) => request.headers[USER_HEADER]?.toString(),
