@@ -1,0 +1,99 @@
+/** A process of the benchmark: viewers, and what has reached them. */
+import { monotonicMs } from '../harness/clock.js'
+import { serve } from '../harness/serve.js'
+import { keyOf, type FrameStyle } from '../harness/workload.js'
+import { createExpectations } from './expected.js'
+import { createViewer, type Viewer } from './viewer.js'
+
+export interface CrowdConfig {
+  url: string
+  style: FrameStyle
+  viewers: number
+  /** What they read, in turn. */
+  messageIds: string[]
+  /** Where they begin; -1: at the first frame. */
+  cursor: number
+}
+
+/** How many connections may wait for their answer at once. */
+const OPENING_AT_ONCE = 200
+
+let viewers: Viewer[] = []
+/** By number: how many viewers have the frame, and when the last of them had it. */
+let have: number[] = []
+let lastAt: number[] = []
+let failure: Error | null = null
+let awaited: { n: number, resolve: () => void, reject: (error: Error) => void } | null = null
+
+function fail (error: Error): void {
+  failure ??= error
+  awaited?.reject(failure)
+}
+
+function arrived (n: number, of: number): void {
+  const count = (have[n] ?? 0) + 1
+  have[n] = count
+  if (count < of) return
+  lastAt[n] = monotonicMs()
+  if (awaited !== null && n >= awaited.n) awaited.resolve()
+}
+
+function openOne ({ url, viewers: of, cursor }: CrowdConfig, messageId: string, expected: ReturnType<ReturnType<typeof createExpectations>>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    viewers.push(createViewer({
+      port: Number(new URL(url).port),
+      path: `/api/messages/${messageId}/events`,
+      cursor,
+      expected,
+      onHead (status) {
+        if (status === 200) resolve()
+        else reject(new Error(`a viewer was answered with ${status}`))
+      },
+      onFrame (n) { arrived(n, of) },
+      onEnd (error) {
+        const reason = error ?? new Error('a viewer\'s response has ended')
+        reject(reason)
+        fail(reason)
+      }
+    }))
+  })
+}
+
+const methods = {
+  /** Resolves when every viewer has the head of its response. */
+  async open (config: CrowdConfig): Promise<void> {
+    methods.close()
+    const expectedOf = createExpectations(config.style, Infinity)
+    let next = 0
+    async function openSome (): Promise<void> {
+      while (next < config.viewers) {
+        const messageId = config.messageIds[next++ % config.messageIds.length] ?? ''
+        await openOne(config, messageId, expectedOf(keyOf(messageId)))
+      }
+    }
+    await Promise.all(Array.from({ length: OPENING_AT_ONCE }, openSome))
+  },
+
+  /** Resolves when every viewer has frame `n`; with when the last of them had each frame, on the machine's clock. Rejects when a viewer got something wrong. */
+  async received (n: number): Promise<number[]> {
+    await new Promise<void>((resolve, reject) => {
+      awaited = { n, resolve, reject }
+      if (failure !== null) reject(failure)
+      else if (lastAt[n] !== undefined) resolve()
+    })
+    awaited = null
+    return lastAt
+  },
+
+  close (): void {
+    for (const viewer of viewers) viewer.close()
+    viewers = []
+    have = []
+    lastAt = []
+    failure = null
+    awaited = null
+  }
+}
+
+export type CrowdMethods = typeof methods
+serve(methods)
