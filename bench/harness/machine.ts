@@ -1,7 +1,7 @@
 import { readFile, statfs } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { cpus, release, totalmem, type as systemType } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { describeRedis } from '../../demo/services/redis.js'
 import type { Bench } from './bench.js'
 
@@ -16,7 +16,9 @@ export interface Machine {
   versions: Record<string, string>
 }
 
-const PACKAGES = ['fastify', '@fastify/postgres', '@fastify/redis', 'pg', 'ioredis', 'autocannon', 'resumable-stream', 'better-sse']
+const PACKAGES = ['fastify', '@fastify/postgres', 'pg', '@fastify/redis', 'ioredis', 'autocannon', 'resumable-stream', 'better-sse']
+/** The package that has the client which everybody here uses. */
+const REDIS_PLUGIN = '@fastify/redis'
 
 /** https://man7.org/linux/man-pages/man2/statfs.2.html */
 const FILE_SYSTEMS: Record<number, string> = {
@@ -53,11 +55,12 @@ export async function describeMachine (bench: Bench): Promise<Machine> {
   }
 }
 
-/** Read from its folder: not every package lets its package.json be imported. */
+/** Read from its folder, as the Redis plugin finds it: not every package lets its package.json be imported. */
 async function packageVersion (name: string): Promise<string> {
-  for (const folder of createRequire(import.meta.url).resolve.paths(name) ?? []) {
+  const plugin = createRequire(createRequire(import.meta.url).resolve(REDIS_PLUGIN))
+  for (const folder of plugin.resolve.paths(name) ?? []) {
     const file = await readFile(join(folder, name, 'package.json'), 'utf8').catch(() => null)
     if (file !== null) return (JSON.parse(file) as { version: string }).version
   }
-  return `not found from ${dirname(import.meta.url)}`
+  return 'unknown'
 }

@@ -34,19 +34,21 @@ export async function append (writes: readonly Write[], durationMs: number): Pro
   return { events: sorted.length, elapsedMs, p50Ms: percentile(sorted, 0.5), p99Ms: percentile(sorted, 0.99) }
 }
 
-/** Events `from` up to, not with, `to`, one every `intervalMs`, whatever becomes of those before; when each was asked for, on the machine's clock. */
+/**
+ * Events `from` up to, not with, `to`, one every `intervalMs`, each awaited, as a handler does that passes tokens on. Resolves with
+ * when each was there to be written, on the machine's clock: an event that has to wait for the one before it is not younger for that.
+ */
 export async function pace (write: Write, from: number, to: number, intervalMs: number): Promise<number[]> {
-  const sentAt: number[] = []
-  const written: Array<Promise<void>> = []
-  const startedAt = performance.now()
+  const readyAt: number[] = []
+  const startedAt = monotonicMs()
   for (let n = from; n < to; n++) {
-    const earlyMs = startedAt + (n - from) * intervalMs - performance.now()
+    const dueAt = startedAt + (n - from) * intervalMs
+    const earlyMs = dueAt - monotonicMs()
     if (earlyMs > 0) await delay(earlyMs)
-    sentAt.push(monotonicMs())
-    written.push(write(n))
+    readyAt.push(earlyMs > 0 ? monotonicMs() : dueAt)
+    await write(n)
   }
-  await Promise.all(written)
-  return sentAt
+  return readyAt
 }
 
 export interface Flood {

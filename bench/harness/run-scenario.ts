@@ -14,6 +14,7 @@ export async function runScenario (scenario: Scenario, bench: Bench, machine: Ma
     const samples = new Map<Contender, Sample[]>(contenders.map((contender) => [contender, []]))
     for (let round = 0; round < bench.rounds; round++) {
       for (const contender of rotated(contenders, round)) {
+        if (contender.once === true && round > 0) continue
         try {
           samples.get(contender)?.push(await contender.measure())
         } catch (error) {

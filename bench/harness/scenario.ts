@@ -16,6 +16,8 @@ export interface Contender {
   name: ContenderName
   /** What it is, in a few words. */
   what: string
+  /** Measured in the first round only, where it takes long. */
+  once?: boolean
   /** One measurement. Throws when a count, an order or a byte is wrong. A metric that it has no value for is left out. */
   measure (): Promise<Sample>
 }

@@ -2,7 +2,8 @@
 import { monotonicMs } from '../harness/clock.js'
 import { serve } from '../harness/serve.js'
 import { keyOf, type FrameStyle } from '../harness/workload.js'
-import { createExpectations } from './expected.js'
+import { createArrivals } from './arrivals.js'
+import { createExpectations, type Expected } from './expected.js'
 import { createViewer, type Viewer } from './viewer.js'
 
 export interface CrowdConfig {
@@ -18,27 +19,19 @@ export interface CrowdConfig {
 /** How many connections may wait for their answer at once. */
 const OPENING_AT_ONCE = 200
 
+/** When the last viewer had each frame. */
+const arrivals = createArrivals()
 let viewers: Viewer[] = []
-/** By number: how many viewers have the frame, and when the last of them had it. */
+/** By number: how many viewers have the frame. */
 let have: number[] = []
-let lastAt: number[] = []
-let failure: Error | null = null
-let awaited: { n: number, resolve: () => void, reject: (error: Error) => void } | null = null
-
-function fail (error: Error): void {
-  failure ??= error
-  awaited?.reject(failure)
-}
 
 function arrived (n: number, of: number): void {
   const count = (have[n] ?? 0) + 1
   have[n] = count
-  if (count < of) return
-  lastAt[n] = monotonicMs()
-  if (awaited !== null && n >= awaited.n) awaited.resolve()
+  if (count === of) arrivals.set(n, monotonicMs())
 }
 
-function openOne ({ url, viewers: of, cursor }: CrowdConfig, messageId: string, expected: ReturnType<ReturnType<typeof createExpectations>>): Promise<void> {
+function openOne ({ url, viewers: of, cursor }: CrowdConfig, messageId: string, expected: Expected): Promise<void> {
   return new Promise((resolve, reject) => {
     viewers.push(createViewer({
       port: Number(new URL(url).port),
@@ -53,7 +46,7 @@ function openOne ({ url, viewers: of, cursor }: CrowdConfig, messageId: string, 
       onEnd (error) {
         const reason = error ?? new Error('a viewer\'s response has ended')
         reject(reason)
-        fail(reason)
+        arrivals.fail(reason)
       }
     }))
   })
@@ -74,24 +67,14 @@ const methods = {
     await Promise.all(Array.from({ length: OPENING_AT_ONCE }, openSome))
   },
 
-  /** Resolves when every viewer has frame `n`; with when the last of them had each frame, on the machine's clock. Rejects when a viewer got something wrong. */
-  async received (n: number): Promise<number[]> {
-    await new Promise<void>((resolve, reject) => {
-      awaited = { n, resolve, reject }
-      if (failure !== null) reject(failure)
-      else if (lastAt[n] !== undefined) resolve()
-    })
-    awaited = null
-    return lastAt
-  },
+  /** Resolves when every viewer has frame `n`: with when the last of them had each frame, on the machine's clock. */
+  received: async (n: number): Promise<number[]> => await arrivals.until(n),
 
   close (): void {
     for (const viewer of viewers) viewer.close()
     viewers = []
     have = []
-    lastAt = []
-    failure = null
-    awaited = null
+    arrivals.clear()
   }
 }
 

@@ -48,15 +48,12 @@ serveRuntime(async ({ redisUrl }) => {
     complaints,
     async openWriter (messageId) {
       const key = keyOf(messageId)
-      let source: ReadableStreamDefaultController<string> | undefined
-      const stream = await context.createNewResumableStream(messageId, () => new ReadableStream({
-        start (controller) {
-          source = controller
-          controller.enqueue(': connected\n\n')
-        }
-      }))
+      const { readable, writable } = new TransformStream<string, string>()
+      const source = writable.getWriter()
+      const stream = await context.createNewResumableStream(messageId, () => readable)
       stream?.pipeTo(new WritableStream())
-      return async (n) => { source?.enqueue(frameOf('plain', key, n)) }
+      await source.write(': connected\n\n')
+      return async (n) => { await source.write(frameOf('plain', key, n)) }
     },
     async close () {
       connection.disconnect()
