@@ -54,7 +54,11 @@ serveRuntime(async ({ databaseUrl, redisUrl }) => {
       if (early === null) show(event)
       else early.push(event)
     })
-    await subscriber.subscribe(`channel:${messageId}`)
+    try {
+      await subscriber.subscribe(`channel:${messageId}`)
+    } catch {
+      return // the viewer has left
+    }
 
     const backlog = await app.pg.query<Event>(
       'SELECT sequence_no, payload FROM message_events WHERE message_id = $1 AND sequence_no > $2 ORDER BY sequence_no', [messageId, cursor])
