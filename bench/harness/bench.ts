@@ -27,6 +27,8 @@ export interface Bench extends BenchOptions {
   /** Empties the tables, and has the dirty pages on disk, so that nobody pays for what was written before. */
   clear (): Promise<void>
   checkpoint (): Promise<void>
+  /** How many connections of Redis are subscribed to something. */
+  subscribers (): Promise<number>
   /** How many PUBLISH commands Redis has executed so far. */
   publishes (): Promise<number>
   /** To be called when the scenario is over; the last one first. */
@@ -71,6 +73,10 @@ export function createBench (servers: RuntimeConfig, folder: string, options: Be
     async publishes () {
       const stats = await askRedis(servers.redisUrl, 'INFO', 'commandstats')
       return Number(/^cmdstat_publish:calls=(\d+)/m.exec(stats)?.[1] ?? 0)
+    },
+    async subscribers () {
+      const list = await askRedis(servers.redisUrl, 'CLIENT', 'LIST')
+      return list.match(/ flags=\w*P/g)?.length ?? 0
     },
     defer (close) { closers.push(close) },
     async endScenario () {

@@ -4,26 +4,42 @@ export interface QueriesSeen {
   count: number
   /** The most that were under way at once, from the call to the answer. */
   mostInFlight: number
+  /** The same of the statements of each name; those without one are `''`. */
+  mostInFlightByName: Record<string, number>
   /** The most that began within a window of the length that was asked for. */
   mostInWindow: number
 }
 
-/** Counts every statement that this process sends to Postgres from now on, whoever sends it. */
-export function watchQueries (): { seen (windowMs: number): QueriesSeen } {
-  const begunAt: number[] = []
-  let inFlight = 0
-  let mostInFlight = 0
+export interface QueryWatch {
+  seen (windowMs: number): QueriesSeen
+  /** Forgets what was seen; what is under way stays so. */
+  reset (): void
+}
 
-  function begin (): void {
+/** Counts every statement that this process sends to Postgres from now on, whoever sends it. */
+export function watchQueries (): QueryWatch {
+  const all = createGauge()
+  const byName = new Map<string, Gauge>()
+  let begunAt: number[] = []
+
+  /** Answers with what is to be called at the statement's end. */
+  function begin (config: unknown): () => void {
+    const name = typeof config === 'object' && config !== null && 'name' in config ? String(config.name) : ''
+    const own = byName.get(name) ?? createGauge()
+    byName.set(name, own)
     begunAt.push(performance.now())
-    mostInFlight = Math.max(mostInFlight, ++inFlight)
+    all.add(1)
+    own.add(1)
+    return () => {
+      all.add(-1)
+      own.add(-1)
+    }
   }
-  function end (): void { inFlight-- }
 
   const query = pg.Client.prototype.query as (...parameters: unknown[]) => unknown // one for all its overloads
   Object.assign(pg.Client.prototype, {
     query (this: pg.Client, ...parameters: unknown[]) {
-      begin()
+      const end = begin(parameters[0])
       const callback = parameters.at(-1)
       if (typeof callback === 'function') {
         parameters[parameters.length - 1] = (...results: unknown[]) => {
@@ -44,7 +60,36 @@ export function watchQueries (): { seen (windowMs: number): QueriesSeen } {
         while ((begunAt[to] ?? 0) - (begunAt[from] ?? 0) >= windowMs) from++
         mostInWindow = Math.max(mostInWindow, to - from + 1)
       }
-      return { count: begunAt.length, mostInFlight, mostInWindow }
+      return {
+        count: begunAt.length,
+        mostInFlight: all.most,
+        mostInFlightByName: Object.fromEntries([...byName].map(([name, { most }]) => [name, most])),
+        mostInWindow
+      }
+    },
+    reset () {
+      begunAt = []
+      all.reset()
+      for (const gauge of byName.values()) gauge.reset()
     }
+  }
+}
+
+interface Gauge {
+  readonly most: number
+  add (change: number): void
+  reset (): void
+}
+
+function createGauge (): Gauge {
+  let value = 0
+  let most = 0
+  return {
+    get most () { return most },
+    add (change) {
+      value += change
+      most = Math.max(most, value)
+    },
+    reset () { most = value }
   }
 }

@@ -1,13 +1,17 @@
 import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks'
 import { memory, peakBytes, resetPeak } from './process-memory.js'
 import { append, flood, pace, type Write } from './producing.js'
-import { watchQueries } from './queries.js'
+import { watchQueries, type QueryWatch } from './queries.js'
 import type { Remote } from './remote.js'
 import { serve } from './serve.js'
 
 export interface RuntimeConfig {
   databaseUrl: string
   redisUrl: string
+  /** Default: a free one. */
+  port?: number
+  /** Statements and delays of the event loop are counted; it costs a little. */
+  watched?: boolean
 }
 
 /** A contender as it runs in its process. */
@@ -28,7 +32,7 @@ const LOOP_RESOLUTION_MS = 10
 export function createRuntimeMethods (start: (config: RuntimeConfig) => Promise<Runtime>) {
   const writers = new Map<string, Write>()
   let running: Runtime | null = null
-  let queries: ReturnType<typeof watchQueries> | null = null
+  let queries: QueryWatch | null = null
   let loop: IntervalHistogram | null = null
 
   function runtime (): Runtime {
@@ -42,9 +46,20 @@ export function createRuntimeMethods (start: (config: RuntimeConfig) => Promise<
     return write
   }
 
+  function reset (): void {
+    queries?.reset()
+    loop?.reset()
+  }
+
   return {
     start: async (config: RuntimeConfig) => {
+      if (config.watched === true) {
+        queries = watchQueries()
+        loop = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS })
+        loop.enable()
+      }
       running = await start(config)
+      reset()
       return running.url
     },
     append: async (messageIds: string[], durationMs: number) => {
@@ -66,18 +81,18 @@ export function createRuntimeMethods (start: (config: RuntimeConfig) => Promise<
       const { user, system } = process.cpuUsage()
       return (user + system) / 1e3
     },
-    /** Before `start`, so that nothing escapes. */
-    watch () {
-      queries = watchQueries()
-      loop = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS })
-      loop.enable()
-    },
+    /** Counts from now on. */
+    reset,
     queriesSeen: (windowMs: number) => queries?.seen(windowMs) ?? null,
     /** In ms, beyond the resolution. */
-    loopDelayP99Ms: () => (loop?.percentile(99) ?? NaN) / 1e6 - LOOP_RESOLUTION_MS,
+    loopDelay: () => ({ p99Ms: delayMs(loop?.percentile(99)), mostMs: delayMs(loop?.max) }),
     complaints: () => running?.complaints ?? [],
     close: async () => { await running?.close() }
   }
+}
+
+function delayMs (nanoseconds: number = NaN): number {
+  return Math.max(0, nanoseconds / 1e6 - LOOP_RESOLUTION_MS)
 }
 
 export type RuntimeMethods = ReturnType<typeof createRuntimeMethods>

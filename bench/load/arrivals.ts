@@ -5,6 +5,8 @@ export interface Arrivals {
   fail (error: Error): void
   /** Resolves with all times once frame `n` is there. Rejects when something failed, or nothing has come for 30 s. */
   until (n: number): Promise<number[]>
+  /** Throws what failed. */
+  check (): void
   clear (): void
 }
 
@@ -43,6 +45,7 @@ export function createArrivals (): Arrivals {
       }
       return atMs
     },
+    check () { if (failure !== null) throw failure },
     clear () {
       atMs = []
       failure = null

@@ -1,4 +1,5 @@
 /** A process of the benchmark: viewers, and what has reached them. */
+import { setTimeout as delay } from 'node:timers/promises'
 import { monotonicMs } from '../harness/clock.js'
 import { serve } from '../harness/serve.js'
 import { keyOf, type FrameStyle } from '../harness/workload.js'
@@ -18,6 +19,8 @@ export interface CrowdConfig {
 
 /** How many connections may wait for their answer at once. */
 const OPENING_AT_ONCE = 200
+
+const POLL_MS = 5
 
 /** When the last viewer had each frame. */
 const arrivals = createArrivals()
@@ -69,6 +72,15 @@ const methods = {
 
   /** Resolves when every viewer has frame `n`: with when the last of them had each frame, on the machine's clock. */
   received: async (n: number): Promise<number[]> => await arrivals.until(n),
+
+  /** Resolves when the viewer has frame `n`. Rejects when any viewer's response is over. */
+  async has (viewer: number, n: number): Promise<void> {
+    arrivals.check()
+    while ((viewers[viewer]?.last ?? NaN) < n) {
+      await delay(POLL_MS)
+      arrivals.check()
+    }
+  },
 
   close (): void {
     for (const viewer of viewers) viewer.close()

@@ -11,13 +11,13 @@ import { POOL_SIZE } from '../harness/pool-size.js'
 const built = new URL('../../dist/plugin/index.js', import.meta.url).href
 const { default: messageJournal } = await import(built) as typeof import('../../plugin/index.js') // what it was built from
 
-serveRuntime(async ({ databaseUrl, redisUrl }) => {
+serveRuntime(async ({ databaseUrl, redisUrl, port = 0 }) => {
   const { log, complaints } = createQuietLog()
   const app = Fastify({ loggerInstance: log, forceCloseConnections: true })
   await app.register(postgres, { connectionString: databaseUrl, max: POOL_SIZE })
   await app.register(redis, { url: redisUrl })
   await app.register(messageJournal, { prefix: '/api', identify: () => USER_ID, maxConnectionsPerUser: 0 })
-  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  const url = await app.listen({ host: '127.0.0.1', port })
 
   return {
     url,

@@ -23,7 +23,7 @@ function write (response: ServerResponse, { sequence_no: id, payload }: Event): 
   return payload.type !== END_TYPE
 }
 
-serveRuntime(async ({ databaseUrl, redisUrl }) => {
+serveRuntime(async ({ databaseUrl, redisUrl, port = 0 }) => {
   const { log, complaints } = createQuietLog()
   const app = Fastify({ loggerInstance: log, forceCloseConnections: true })
   await app.register(postgres, { connectionString: databaseUrl, max: POOL_SIZE })
@@ -65,7 +65,7 @@ serveRuntime(async ({ databaseUrl, redisUrl }) => {
     for (const event of [...backlog.rows, ...early]) show(event)
     early = null
   })
-  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  const url = await app.listen({ host: '127.0.0.1', port })
 
   return {
     url,
