@@ -1,0 +1,101 @@
+import pg from 'pg'
+import { askRedis } from '../../demo/services/redis.js'
+import { CheckError } from './checks.js'
+import { startRemote, type Methods, type Remote } from './remote.js'
+import type { RemoteRuntime, RuntimeConfig, RuntimeMethods } from './runtime.js'
+
+export interface BenchOptions {
+  rounds: number
+  /** A tenth of the work, for a look at whether everything runs; its figures mean nothing. */
+  quick: boolean
+  /** Where CPU profiles of our app go; `null`: none are taken. */
+  profiles: string | null
+}
+
+/** What a scenario has to work with: private servers, processes, and a way to ask the database. */
+export interface Bench extends BenchOptions {
+  readonly servers: RuntimeConfig
+  /** A folder on a disk, for other servers' data. */
+  readonly folder: string
+  query<Row extends pg.QueryResultRow> (sql: string, values?: unknown[]): Promise<Row[]>
+  /** The number, or a tenth of it in a quick run. */
+  scaled (value: number): number
+  /** A process that ends with the scenario. */
+  start<Served extends Methods> (file: string, execArgv?: string[]): Promise<Remote<Served>>
+  /** A contender's process, started with these servers or others. */
+  startRuntime (file: string, config?: Partial<RuntimeConfig>): Promise<{ app: RemoteRuntime, url: string }>
+  /** Empties the tables, and has the dirty pages on disk, so that nobody pays for what was written before. */
+  clear (): Promise<void>
+  checkpoint (): Promise<void>
+  /** How many connections of Redis are subscribed to something. */
+  subscribers (): Promise<number>
+  /** How many PUBLISH commands Redis has executed so far. */
+  publishes (): Promise<number>
+  /** To be called when the scenario is over; the last one first. */
+  defer (close: () => Promise<unknown>): void
+  /** Ends everything that was started since the last call. Rejects, when all of it is gone, if an app's log told of trouble. */
+  endScenario (): Promise<void>
+  close (): Promise<void>
+}
+
+/** Paths of the benchmark's own files. */
+const root = new URL('../', import.meta.url)
+/** The one process that is profiled. */
+const OURS = 'ours/app.ts'
+
+export function createBench (servers: RuntimeConfig, folder: string, options: BenchOptions): Bench {
+  const pool = new pg.Pool({ connectionString: servers.databaseUrl, max: 2 })
+  pool.on('error', () => {})
+  let closers: Array<() => Promise<unknown>> = []
+
+  const bench: Bench = {
+    servers,
+    folder,
+    ...options,
+    query: async <Row extends pg.QueryResultRow>(sql: string, values?: unknown[]) => (await pool.query<Row>(sql, values)).rows,
+    scaled: (value) => options.quick ? Math.ceil(value / 10) : value,
+    async start<Served extends Methods> (file: string, execArgv: string[] = []) {
+      const remote = await startRemote<Served>(new URL(file, root), execArgv)
+      closers.push(remote.end)
+      return remote
+    },
+    async startRuntime (file, config) {
+      const app = await bench.start<RuntimeMethods>(file, file === OURS ? profiling() : [])
+      const url = await app.call('start', { ...servers, ...config })
+      closers.push(async () => { checkComplaints(file, await app.call('complaints').catch(() => [])) }) // unless it was killed
+      return { app, url }
+    },
+    async clear () {
+      await pool.query('truncate messages, message_events')
+      await bench.checkpoint()
+    },
+    async checkpoint () { await pool.query('checkpoint') },
+    async publishes () {
+      const stats = await askRedis(servers.redisUrl, 'INFO', 'commandstats')
+      return Number(/^cmdstat_publish:calls=(\d+)/m.exec(stats)?.[1] ?? 0)
+    },
+    async subscribers () {
+      const list = await askRedis(servers.redisUrl, 'CLIENT', 'LIST')
+      return list.match(/ flags=\w*P/g)?.length ?? 0
+    },
+    defer (close) { closers.push(close) },
+    async endScenario () {
+      const ending = closers.reverse()
+      closers = []
+      const errors: unknown[] = []
+      for (const close of ending) await close().catch((error: unknown) => { errors.push(error) })
+      if (errors.length > 0) throw errors[0]
+    },
+    close: async () => { await pool.end() }
+  }
+
+  function profiling (): string[] {
+    return options.profiles === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profiles}`]
+  }
+
+  return bench
+}
+
+function checkComplaints (file: string, complaints: string[]): void {
+  if (complaints.length > 0) throw new CheckError(`${file} logged ${complaints.length} lines, the first: ${complaints[0]}`)
+}

@@ -1,0 +1,28 @@
+import type { Bench } from './bench.js'
+import { END_PAYLOAD, END_TYPE, EVENT_TYPE, messageIdSql, payloadSql, USER_ID } from './workload.js'
+
+export interface Filling {
+  /** The index of the first message; see {@link messageIdOf}. */
+  first?: number
+  messages: number
+  /** How many events each has. */
+  rows: number
+  /** True: the last row is a terminal event, and the status says so. */
+  finished: boolean
+}
+
+/** Rows as the contenders would have written them, by the server itself; then on disk, and known to the planner. */
+export async function fill (bench: Pick<Bench, 'query'>, { first = 0, messages, rows, finished }: Filling): Promise<void> {
+  await bench.query(`
+    insert into messages (message_id, user_id, status)
+    select ${messageIdSql('n')}, $1, $2 from generate_series($3::int, $4::int) n`,
+  [USER_ID, finished ? 'complete' : 'streaming', first, first + messages - 1])
+  await bench.query(`
+    insert into message_events (message_id, sequence_no, event_type, payload)
+    select id, n, case when n = $1 then '${END_TYPE}' else '${EVENT_TYPE}' end,
+      (case when n = $1 then '${JSON.stringify(END_PAYLOAD)}' else ${payloadSql('id', 'n')} end)::json
+    from generate_series($2::int, $3::int) message, lateral (select ${messageIdSql('message')} as id) ids, generate_series(0, $4::int - 1) n`,
+  [finished ? rows - 1 : -1, first, first + messages - 1, rows])
+  await bench.query('vacuum analyze messages, message_events')
+  await bench.query('checkpoint')
+}

@@ -1,0 +1,56 @@
+import type { Contender, ContenderName, Goal, Metric, Sample, Scenario } from './scenario.js'
+import type { Machine } from './machine.js'
+import { summarize, type Summary } from './statistics.js'
+
+/** What `results.json` holds of a scenario: all that the report and the chart are made of. */
+export interface Result extends Pick<Scenario, 'name' | 'title' | 'description' | 'metrics' | 'absent'> {
+  machine: Machine
+  /** When it was measured: an ISO date. */
+  date: string
+  contenders: Array<Pick<Contender, 'name' | 'what'> & { samples: Sample[] }>
+  goals: GoalResult[]
+}
+
+export interface GoalResult extends Goal {
+  /** Over the rounds. */
+  reached: Summary
+  met: boolean
+}
+
+/** The values of one metric of one contender, one a round. */
+export function valuesOf (contenders: Result['contenders'], name: ContenderName, metric: string): number[] {
+  return contenders.find((contender) => contender.name === name)?.samples.flatMap((sample) => sample[metric] ?? []) ?? []
+}
+
+export function judge (goal: Goal, contenders: Result['contenders']): GoalResult {
+  const { metric, of = 'ours', to, always = false, atMost = Infinity, atLeast = -Infinity } = goal
+  const others = to === undefined ? [] : valuesOf(contenders, to.contender, metric)
+  const reached = summarize(valuesOf(contenders, of, metric).map((value, round) => {
+    if (to === undefined) return value
+    const other = others[round] ?? NaN
+    return to.by === 'ratio' ? value / other : value - other
+  }))
+  const met = always ? reached.high <= atMost && reached.low >= atLeast : reached.median <= atMost && reached.median >= atLeast
+  return { ...goal, reached, met }
+}
+
+export function unitOf ({ to, metric }: Goal, metrics: Record<string, Metric>): string {
+  return to?.by === 'ratio' ? ' ×' : withSpace(metrics[metric]?.unit ?? '')
+}
+
+/** `12,345/s`, `1.23 ms`. */
+export function withSpace (unit: string): string {
+  return unit === '' || unit.startsWith('/') ? unit : ` ${unit}`
+}
+
+/** Three significant digits, or all of those before the point. */
+export function formatNumber (value: number): string {
+  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2
+  return Number.isInteger(value) ? value.toLocaleString('en-US') : value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+}
+
+/** The median, with the lowest and the highest value when there are others. */
+export function formatSummary ({ median, low, high }: Summary, unit: string): string {
+  const spread = low === high ? '' : ` (${formatNumber(low)}–${formatNumber(high)})`
+  return `${formatNumber(median)}${unit}${spread}`
+}

@@ -1,0 +1,55 @@
+import type { Bench } from './bench.js'
+
+/** The values of one measurement, by the names of the scenario's metrics. */
+export type Sample = Record<string, number>
+
+export interface Metric {
+  title: string
+  /** Behind the number; empty for a count. */
+  unit: string
+  /** Drawn in the chart. */
+  chart?: boolean
+}
+
+/** Somebody who does the scenario's work. */
+export interface Contender {
+  name: ContenderName
+  /** What it is, in a few words. */
+  what: string
+  /** Measured in the first round only, where it takes long. */
+  once?: boolean
+  /** One measurement. Throws when a count, an order or a byte is wrong. A metric that it has no value for is left out. */
+  measure (): Promise<Sample>
+}
+
+/** `ours` and the three kinds it is compared with; a scenario that compares ours with ours names them as it likes. */
+export type ContenderName = 'ours' | 'limit' | 'peer' | 'resumable-stream' | 'better-sse' | (string & {})
+
+export interface Goal {
+  /** As the issue has it. */
+  text: string
+  metric: string
+  /** Default: `ours`. */
+  of?: ContenderName
+  /** What it is compared with, in the same round: their quotient, or their difference. Left out: the value itself. */
+  to?: { contender: ContenderName, by: 'ratio' | 'difference' }
+  atMost?: number
+  atLeast?: number
+  /** Every round must reach it, where otherwise their median must. */
+  always?: boolean
+}
+
+/** One file in `bench/scenarios/` a scenario. */
+export interface Scenario {
+  /** For `--only`, and of its chart. */
+  name: string
+  title: string
+  /** What is done and how it is checked, in Markdown. */
+  description: string
+  metrics: Record<string, Metric>
+  goals: Goal[]
+  /** Why a contender is not there. */
+  absent: Partial<Record<ContenderName, string>>
+  /** Starts what it needs, fills tables, warms up. What it starts through `bench` is ended after the scenario. */
+  prepare (bench: Bench): Promise<Contender[]>
+}

@@ -1,0 +1,48 @@
+import { fill } from '../harness/filling.js'
+import type { Sample, Scenario } from '../harness/scenario.js'
+import { messageIds } from '../harness/workload.js'
+import type { CannonMethods } from '../load/cannon.js'
+
+const CONNECTIONS = 100
+const ROWS = 1_000
+const DURATION_S = 3
+const WARM_UP_S = 1
+
+export const replayMany: Scenario = {
+  name: 'replay-many',
+  title: 'Replay of 1,000 rows, 100 connections',
+  description: `autocannon, in a process of its own, on ${CONNECTIONS} connections, each with a finished message of its own, which it reads over and over.
+Checked: every byte of every body; an answer that is not a 200, a failed connection or a timeout counts as an error. The limit sends the same bodies from memory.`.replaceAll('\n', ' '),
+  metrics: {
+    requestsPerS: { title: 'replays', unit: '/s', chart: true },
+    p50Ms: { title: 'p50', unit: 'ms' },
+    p99Ms: { title: 'p99', unit: 'ms' },
+    errors: { title: 'errors', unit: '' }
+  },
+  goals: [
+    { text: 'at least 0.25 of the limit\'s requests per second', metric: 'requestsPerS', to: { contender: 'limit', by: 'ratio' }, atLeast: 0.25 },
+    { text: 'no error, no timeout', metric: 'errors', atMost: 0, always: true }
+  ],
+  absent: { 'resumable-stream': 'has nothing to replay once the stream is done', 'better-sse': 'keeps no events' },
+  async prepare (bench) {
+    await bench.clear()
+    await fill(bench, { messages: CONNECTIONS, rows: ROWS, finished: true })
+    const cannon = await bench.start<CannonMethods>('load/cannon.ts')
+
+    async function createMeasure (file: string, query = ''): Promise<() => Promise<Sample>> {
+      const { url } = await bench.startRuntime(file)
+      const measure = async (durationS: number): Promise<Sample> => {
+        const hit = await cannon.call('shoot', { url, messageIds: messageIds(CONNECTIONS), rows: ROWS, query, durationS })
+        return { requestsPerS: hit.requests / hit.elapsedMs * 1_000, p50Ms: hit.p50Ms, p99Ms: hit.p99Ms, errors: hit.errors }
+      }
+      await measure(WARM_UP_S)
+      return async () => await measure(bench.quick ? WARM_UP_S : DURATION_S)
+    }
+
+    return [
+      { name: 'ours', what: 'the reconnect route', measure: await createMeasure('ours/app.ts') },
+      { name: 'limit', what: 'bare `http`, from memory', measure: await createMeasure('limits/bare-http.ts', `?rows=${ROWS}`) },
+      { name: 'peer', what: 'the whole backlog in one read, and a Redis connection', measure: await createMeasure('peers/handwritten.ts') }
+    ]
+  }
+}
