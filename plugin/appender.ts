@@ -15,11 +15,8 @@ export interface NewEvent {
   finish: { status: MessageStatus, error: string | null } | null
 }
 
-/** An event that did not get in, by its place in the batch; `missing`: there is no such message. */
-export interface Refusal {
-  index: number
-  reason: 'missing' | 'fenced'
-}
+/** Why an event did not get in; `missing`: there is no such message. */
+export type Refusal = 'missing' | 'fenced'
 
 /** A row that stands where a new event wanted to. */
 export interface TakenRow {
@@ -36,7 +33,7 @@ export interface Appender {
    * Rejects with `unique_violation` when a number is taken, and with LateError when an allotted number would fill a
    * hole; then nothing of the batch is written.
    */
-  append (events: readonly NewEvent[]): Promise<Refusal[]>
+  append<E extends NewEvent> (events: readonly E[]): Promise<Map<E, Refusal>>
   /** From now on, a lease holder's events get in only above these numbers, one for each message. */
   raiseFloor (floors: ReadonlyMap<string, number>): Promise<void>
   /** The rows that stand at the events' places, and the newest number of each of the events' messages that has rows. */
@@ -54,7 +51,7 @@ export function createAppender (connection: Connection): Appender {
     const values: unknown[] = [
       arrayOf(events, (event) => event.messageId),
       arrayOf(events, (event) => event.sequenceNo),
-      events.map((event) => event.eventType),
+      arrayOf(events, (event) => quoted(event.eventType)),
       events.map((event) => event.payload).join('\n'),
       arrayOf(events, (event) => event.epoch ?? 'NULL'),
       arrayOf([...new Set(events.map((event) => event.messageId))], (messageId) => messageId)
@@ -65,11 +62,13 @@ export function createAppender (connection: Connection): Appender {
 
   return {
     async append (events) {
-      const rows = await send(events)
-      return rows.map(([place, epoch]) => {
+      const refusals = new Map<typeof events[number], Refusal>()
+      for (const [place, epoch] of await send(events)) {
         if (place === '0') throw new LateError('an allotted number is behind one that the app chose')
-        return { index: Number(place) - 1, reason: epoch === null ? 'missing' : 'fenced' }
-      })
+        const event = events[Number(place) - 1]
+        if (event !== undefined) refusals.set(event, epoch === null ? 'missing' : 'fenced')
+      }
+      return refusals
     },
 
     async raiseFloor (floors) {
@@ -93,7 +92,14 @@ export function createAppender (connection: Connection): Appender {
   }
 }
 
-/** A Postgres array literal of values that need no quoting (UUIDs, numbers, NULL): pg quotes each element of an array. */
+const QUOTABLE = /["\\]/g
+
+/** An element of an array literal: https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO */
+function quoted (text: string): string {
+  return `"${text.search(QUOTABLE) < 0 ? text : text.replace(QUOTABLE, '\\$&')}"`
+}
+
+/** A Postgres array literal of texts that need no quoting (UUIDs, numbers, NULL), or have it: pg would look at each character. */
 export function arrayOf<T> (values: readonly T[], text: (value: T) => string | number): string {
   return `{${values.map(text).join(',')}}`
 }

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Appender, NewEvent } from './appender.js'
+import type { Appender, NewEvent, Refusal } from './appender.js'
 import type { Journal } from './journal.js'
 import { failureKind, isUnsure } from './postgres-errors.js'
 import { findHoles, findPlaces, isInOrder } from './places.js'
@@ -17,17 +17,16 @@ export type Outcome =
   | { kind: 'missing' | 'fenced' }
   | { kind: 'failed', error: Error, unsure: boolean }
 
-/** `event.sequenceNo` is the number that the event got, or would have got. */
-export type Settle = (outcome: Outcome, event: NewEvent) => void
-
-/** An event that waits for its commit. `settle` is called exactly once. */
+/** An event on its way. From `add` on it is the committer's: its number may change. */
 export interface PendingEvent extends NewEvent {
+  /** Of its payload. */
   bytes: number
-  /** `performance.now()` past which no further try begins. */
+  /** Called exactly once; `sequenceNo` is then the number that the event got, or would have got. */
+  settle (outcome: Outcome): void
+  /** `performance.now()` past which no further try begins; set by the committer. */
   deadline: number
-  /** A try was made whose answer never came: the row may be there. */
+  /** A try was made whose answer never came: the row may be there. `false` at first. */
   unsure: boolean
-  settle: Settle
 }
 
 export interface CommitterOptions {
@@ -42,7 +41,7 @@ export interface Committer {
    * Takes an event into its message's lane. Events of one message are committed in the order of these calls.
    * `settle` gets `failed` at once when `maxPendingBytes` would be exceeded.
    */
-  add (event: NewEvent, payloadBytes: number, settle: Settle): void
+  add (event: PendingEvent): void
   /** Resolves when nothing waits any more. */
   drained (): Promise<void>
   /** Begins no further try: what fails from now on has failed. */
@@ -64,38 +63,33 @@ const LAST_RETRY_MS = 1_000
  */
 export function createCommitter (journal: Journal, options: CommitterOptions): Committer {
   let closed = false
-  const lanes = Array.from({ length: LANES }, () => createLane(async (batch) => { await commit(journal, batch, () => closed) }))
   let pendingBytes = 0
   let pendingEvents = 0
   let onDrained: Array<() => void> = []
 
-  function settled (bytes: number): void {
-    pendingBytes -= bytes
-    if (--pendingEvents > 0) return
+  function settle (event: PendingEvent, outcome: Outcome): void {
+    pendingBytes -= event.bytes + EVENT_OVERHEAD_BYTES
+    pendingEvents--
+    event.settle(outcome)
+    if (pendingEvents > 0) return
     for (const resolve of onDrained) resolve()
     onDrained = []
   }
 
+  const context: Context = { journal, settle, isClosed: () => closed }
+  const lanes = Array.from({ length: LANES }, () => createLane(async (batch) => { await commit(context, batch) }))
+
   return {
-    add (event, payloadBytes, settle) {
-      const bytes = payloadBytes + EVENT_OVERHEAD_BYTES
+    add (event) {
+      const bytes = event.bytes + EVENT_OVERHEAD_BYTES
       if (pendingEvents > 0 && pendingBytes + bytes > options.maxPendingBytes) {
-        settle({ kind: 'failed', error: new Error(`more than maxPendingBytes (${options.maxPendingBytes}) wait for the database`), unsure: false }, event)
+        event.settle({ kind: 'failed', error: new Error(`more than maxPendingBytes (${options.maxPendingBytes}) wait for the database`), unsure: false })
         return
       }
       pendingBytes += bytes
       pendingEvents++
-      const lane = lanes[laneOf(event.messageId)]
-      lane?.add({
-        ...event,
-        bytes,
-        deadline: performance.now() + options.writeRetryMs,
-        unsure: false,
-        settle (outcome, pending) {
-          settled(bytes)
-          settle(outcome, pending)
-        }
-      })
+      event.deadline = performance.now() + options.writeRetryMs
+      lanes[laneOf(event.messageId)]?.add(event)
     },
     drained () {
       return pendingEvents === 0 ? Promise.resolve() : new Promise((resolve) => { onDrained.push(resolve) })
@@ -131,8 +125,8 @@ function createLane (commit: (batch: PendingEvent[]) => Promise<void>): Lane {
       bytes += event.bytes
       count++
     }
-    const batch = queue.slice(0, count)
-    queue = queue.slice(count)
+    const batch = queue
+    queue = batch.splice(count)
     return batch
   }
 
@@ -146,90 +140,110 @@ function createLane (commit: (batch: PendingEvent[]) => Promise<void>): Lane {
   }
 }
 
+interface Context {
+  journal: Journal
+  settle (event: PendingEvent, outcome: Outcome): void
+  isClosed (): boolean
+}
+
 /** Resolves when every event of the batch is settled; never rejects. */
-async function commit (journal: Journal, batch: PendingEvent[], isClosed: () => boolean): Promise<void> {
+async function commit (context: Context, batch: PendingEvent[]): Promise<void> {
   let open = batch
   let retryMs = FIRST_RETRY_MS
   while (open.length > 0) {
     try {
-      open = await attempt(journal, open)
+      open = await attempt(context, open)
     } catch (cause) {
       const error = cause as Error // neither pg nor this library rejects with anything else
       const kind = failureKind(error)
       if (kind === 'transient') {
         if (isUnsure(error)) for (const event of open) event.unsure = true
-        open = expire(open, error, isClosed() ? Infinity : performance.now())
+        open = expire(context, open, error)
         if (open.length > 0) await delay(retryMs * (0.5 + Math.random() / 2))
         retryMs = Math.min(retryMs * 2, LAST_RETRY_MS)
       } else if ((kind === 'data' || kind === 'taken') && open.length > 1) {
         const middle = open.length >> 1
-        await commit(journal, open.slice(0, middle), isClosed)
+        await commit(context, open.slice(0, middle))
         open = open.slice(middle)
       } else {
-        for (const event of open) event.settle({ kind: 'failed', error, unsure: event.unsure }, event)
+        for (const event of open) context.settle(event, { kind: 'failed', error, unsure: event.unsure })
         return
       }
     }
   }
 }
 
-type Settled = [event: PendingEvent, outcome: Outcome]
+/** What became of a batch: all that is not refused is committed. */
+interface Written {
+  events: readonly PendingEvent[]
+  refusals: ReadonlyMap<PendingEvent, Refusal>
+  /** Those that had been there before. */
+  repeated: readonly PendingEvent[]
+  /** Those that did not get into the transaction. */
+  open: PendingEvent[]
+}
 
 /** One transaction. Answers with the events that must be tried again: all that did not get into it. */
-async function attempt (journal: Journal, events: PendingEvent[]): Promise<PendingEvent[]> {
+async function attempt (context: Context, events: PendingEvent[]): Promise<PendingEvent[]> {
+  const { journal } = context
   const numbered = events.some((event) => event.epoch === null)
   try {
-    const { settled, open } = numbered ? await insertNumbered(journal, events) : { settled: await insert(journal, events), open: [] }
-    for (const [event, outcome] of settled) event.settle(outcome, event)
-    return open
+    return conclude(context, await (numbered ? insertNumbered(journal, events) : insert(journal, events)))
   } catch (error) {
     if (failureKind(error) !== 'taken') throw error
     const numbers = events.map((event) => event.sequenceNo)
     const { repeated, free, echoes } = findPlaces(events, await journal.findTaken(events))
     // No number is taken: it is an index or a trigger of the app's own that refuses a row.
     if (repeated.length === 0 && events.every((event, index) => event.sequenceNo === numbers[index])) throw error
-    for (const [event, outcome] of asRepeated(repeated)) event.settle(outcome, event)
-    return [...free, ...echoes]
+    return conclude(context, { events: [], refusals: NONE, repeated, open: [...free, ...echoes] })
   }
+}
+
+const NONE: Written['refusals'] = new Map()
+
+function conclude ({ settle }: Context, { events, refusals, repeated, open }: Written): PendingEvent[] {
+  for (const event of repeated) settle(event, { kind: 'committed', repeated: !event.unsure })
+  for (const event of events) {
+    const kind = refusals.get(event)
+    settle(event, kind === undefined ? { kind: 'committed', repeated: false } : { kind })
+  }
+  return open
 }
 
 /**
  * Events whose numbers the app chose may come late: behind one that is committed already, where a reader that has
  * passed the place would never see them. They are placed while nobody else writes to their messages.
  */
-async function insertNumbered (journal: Journal, events: PendingEvent[]): Promise<{ settled: Settled[], open: PendingEvent[] }> {
+async function insertNumbered (journal: Journal, events: PendingEvent[]): Promise<Written> {
   return await journal.exclusively([...new Set(events.map((event) => event.messageId))], async (appender, latest) => {
-    if (isInOrder(events, latest)) return { settled: await insertAbove(appender, events, latest), open: [] }
+    if (isInOrder(events, latest)) return await insertAbove(appender, events, latest)
     const { repeated, free, echoes } = findPlaces(events, { ...await appender.findTaken(events), latest })
-    return { settled: [...asRepeated(repeated), ...await insertAbove(appender, free, latest)], open: echoes }
+    return { ...await insertAbove(appender, free, latest), repeated, open: echoes }
   })
 }
 
-/** A number that leaves a hole behind it: the message's lease holder, if there is one, may have that hole's numbers on their way. */
-async function insertAbove (appender: Appender, events: PendingEvent[], latest: ReadonlyMap<string, number>): Promise<Settled[]> {
-  const settled = await insert(appender, events)
-  const floors = findHoles(settled.flatMap(([event, { kind }]) => kind === 'committed' ? event : []), latest)
+/** A number may leave a hole behind it: the message's lease holder, if there is one, may have that hole's numbers on their way. */
+async function insertAbove (appender: Appender, events: PendingEvent[], latest: ReadonlyMap<string, number>): Promise<Written> {
+  const written = await insert(appender, events)
+  const floors = findHoles(events.filter((event) => !written.refusals.has(event)), latest)
   if (floors.size > 0) await appender.raiseFloor(floors)
-  return settled
+  return written
 }
 
-async function insert (appender: Appender, events: PendingEvent[]): Promise<Settled[]> {
-  const refusals = new Map((await appender.append(events)).map(({ index, reason }) => [events[index], reason]))
-  // A commit whose answer was lost may have been followed by another writer's fence.
-  const doubtful = events.filter((event) => event.unsure && refusals.has(event))
-  const standing = new Set(doubtful.length === 0 ? [] : findPlaces(doubtful, await appender.findTaken(doubtful)).repeated)
-  return events.map((event) => {
-    const kind = standing.has(event) ? undefined : refusals.get(event)
-    return [event, kind === undefined ? { kind: 'committed', repeated: false } : { kind }]
-  })
+async function insert (appender: Appender, events: PendingEvent[]): Promise<Written> {
+  const refusals = await appender.append(events)
+  if (refusals.size > 0) {
+    // A commit whose answer was lost may have been followed by another writer's fence.
+    const doubtful = events.filter((event) => event.unsure && refusals.has(event))
+    const standing = doubtful.length === 0 ? [] : findPlaces(doubtful, await appender.findTaken(doubtful)).repeated
+    for (const event of standing) refusals.delete(event)
+  }
+  return { events, refusals, repeated: [], open: [] }
 }
 
-function asRepeated (events: PendingEvent[]): Settled[] {
-  return events.map((event) => [event, { kind: 'committed', repeated: !event.unsure }])
-}
-
-function expire (events: PendingEvent[], error: Error, now: number): PendingEvent[] {
-  const [expired, open] = [events.filter((event) => event.deadline <= now), events.filter((event) => event.deadline > now)]
-  for (const event of expired) event.settle({ kind: 'failed', error, unsure: event.unsure }, event)
-  return open
+/** Answers with those that may be tried once more. */
+function expire ({ settle, isClosed }: Context, events: PendingEvent[], error: Error): PendingEvent[] {
+  const now = isClosed() ? Infinity : performance.now()
+  for (const event of events) if (event.deadline <= now) settle(event, { kind: 'failed', error, unsure: event.unsure })
+  return events.filter((event) => event.deadline > now)
 }

@@ -2,7 +2,7 @@ import { FencedError } from './errors.js'
 import type { NewEvent } from './appender.js'
 import type { OpenedMessage } from './journal.js'
 import { defaultPublicError, publicText, type PublicTextContext } from './public-text.js'
-import type { Recorded, Recorder } from './recorder.js'
+import type { Reason, Recorder } from './recorder.js'
 import { completed, failed, type Terminal } from './terminals.js'
 import { isEventType, storable } from './text.js'
 
@@ -56,17 +56,18 @@ export function createMessage (identity: { messageId: string, userId: string | n
   let next = opened.latest + 1
   let ended = false
 
-  async function write (eventType: string, payload: unknown, finish: NewEvent['finish']): Promise<Recorded['reason']> {
-    const { sequenceNo, reason } = await recorder.record({
-      messageId: identity.messageId, sequenceNo: next++, eventType: storable(eventType), payload, epoch: opened.epoch, finish
+  function write (eventType: string, payload: unknown, finish: NewEvent['finish'], onWritten: (reason: Reason | null) => void): void {
+    const event = { messageId: identity.messageId, sequenceNo: next++, eventType: storable(eventType), payload, epoch: opened.epoch, finish }
+    recorder.record(event, (sequenceNo, reason) => {
+      if (reason === 'fenced' || reason === 'missing') lose(new FencedError(identity.messageId))
+      if (sequenceNo !== null && sequenceNo >= next) next = sequenceNo + 1
+      onWritten(reason)
     })
-    if (reason === 'fenced' || reason === 'missing') lose(new FencedError(identity.messageId))
-    if (sequenceNo !== null) next = Math.max(next, sequenceNo + 1)
-    return reason
   }
 
-  async function writeTerminal ({ eventType, payload, status, error }: Terminal): Promise<Recorded['reason']> {
-    return await write(eventType, payload, { status, error: error === null ? null : storable(error) })
+  async function writeTerminal ({ eventType, payload, status, error }: Terminal): Promise<Reason | null> {
+    const finish = { status, error: error === null ? null : storable(error) }
+    return await new Promise((resolve) => { write(eventType, payload, finish, resolve) })
   }
 
   /** `plain` is what is written when the payload cannot be: readers must not wait for an end that cannot come. */
@@ -90,12 +91,12 @@ export function createMessage (identity: { messageId: string, userId: string | n
     openedAt: opened.latest,
     epoch: opened.epoch,
     signal: controller.signal,
-    async record (eventType, payload) {
-      if (!ended && isEventType(eventType)) return await write(eventType, payload, null) === null
+    record: (eventType, payload) => new Promise((resolve) => {
+      if (!ended && isEventType(eventType)) return write(eventType, payload, null, (reason) => { resolve(reason === null) })
       const reason = ended ? 'the message has ended' : 'eventType is empty'
       log.warn('arguments', { ...identity, eventType, reason }, 'journal: an event was not recorded')
-      return false
-    },
+      resolve(false)
+    }),
     end: async (payload) => await finish(completed(payload), completed(undefined)),
     fail: async (error) => await finish(failed(publicText(context, error, identity), error), failed(defaultPublicError(), error)),
     abort (reason) { controller.abort(reason) },

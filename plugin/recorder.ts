@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import type { Committer, Outcome } from './committer.js'
+import type { Committer, Outcome, PendingEvent } from './committer.js'
 import { encodeEnvelope, isSequenceNo, MAX_SEQUENCE_NO } from './envelope.js'
 import type { NewEvent } from './appender.js'
 import { canonicalMessageId, messageTopic } from './keys.js'
@@ -18,20 +18,20 @@ import { isEventType, storable } from './text.js'
  */
 export type RecordEvent = (messageId: string, sequenceNo: number, eventType: string, payload?: unknown) => Promise<boolean>
 
-/** An event of a writer that keeps the numbers itself. */
-export interface LeasedEvent extends Pick<NewEvent, 'messageId' | 'sequenceNo' | 'eventType' | 'epoch' | 'finish'> {
+/** An event as a writer has it. */
+export interface WrittenEvent extends Pick<NewEvent, 'messageId' | 'sequenceNo' | 'eventType' | 'epoch' | 'finish'> {
   payload: unknown
 }
 
+export type Reason = Exclude<Outcome['kind'], 'committed'> | 'refused'
+
+/** The number is the one that the row got; `null`: there is no row, and `reason` says why. */
+export type OnRecorded = (sequenceNo: number | null, reason: Reason | null) => void
+
 export interface Recorder {
   recordEvent: RecordEvent
-  /** Never rejects. The number is the one that the row got; `null`: there is no row, and `reason` says why. */
-  record (event: LeasedEvent): Promise<Recorded>
-}
-
-export interface Recorded {
-  sequenceNo: number | null
-  reason: Exclude<Outcome['kind'], 'committed'> | 'refused' | null
+  /** Calls back exactly once; never throws. */
+  record (event: WrittenEvent, onRecorded: OnRecorded): void
 }
 
 /** Lines about messages that do not exist are written once each; this many are remembered. */
@@ -42,8 +42,9 @@ export function createRecorder (committer: Committer, publisher: Publisher, logg
   let publications: Publication[] = []
 
   /** The events of one commit are settled in one turn, and their publishes leave in one write. */
-  function publish (event: NewEvent, committed: boolean): void {
-    if (publications.push({ topic: messageTopic(event.messageId), envelope: encodeEnvelope({ ...event, committed }) }) > 1) return
+  function publish ({ messageId, sequenceNo, eventType, payload }: NewEvent, committed: boolean): void {
+    const envelope = encodeEnvelope({ messageId, sequenceNo, eventType, payload, committed })
+    if (publications.push({ topic: messageTopic(messageId), envelope }) > 1) return
     queueMicrotask(() => {
       publisher.publish(publications)
       publications = []
@@ -64,46 +65,55 @@ export function createRecorder (committer: Committer, publisher: Publisher, logg
     }
   }
 
-  function commit (event: NewEvent, bytes: number): Promise<Recorded> {
-    return new Promise((resolve) => {
-      committer.add(event, bytes, (outcome, { sequenceNo }) => {
+  function commit ({ messageId, sequenceNo, eventType, epoch, finish }: WrittenEvent, payload: string, bytes: number, onRecorded: OnRecorded): void {
+    const event: PendingEvent = {
+      messageId,
+      sequenceNo,
+      eventType,
+      payload,
+      epoch,
+      finish,
+      bytes,
+      deadline: 0,
+      unsure: false,
+      settle (outcome) {
         if (outcome.kind === 'committed') {
-          if (!outcome.repeated) publish({ ...event, sequenceNo }, true)
-          resolve({ sequenceNo, reason: null })
+          onRecorded(event.sequenceNo, null)
+          if (!outcome.repeated) publish(event, true)
           return
         }
         report(event, outcome)
         if (isKnownAbsent(outcome)) publish(event, false)
-        resolve({ sequenceNo: null, reason: outcome.kind })
-      })
-    })
+        onRecorded(null, outcome.kind)
+      }
+    }
+    committer.add(event)
   }
 
-  function record (event: LeasedEvent): Promise<Recorded> {
+  function record (event: WrittenEvent, onRecorded: OnRecorded): void {
     const { messageId, sequenceNo, eventType } = event
     const payload = serializePayload(event.payload, maxPayloadBytes)
     if ('error' in payload) {
       log.error('payload', { messageId, sequenceNo, eventType, err: payload.error }, 'journal: an event was not recorded')
-      return Promise.resolve({ sequenceNo: null, reason: 'refused' })
+      return onRecorded(null, 'refused')
     }
     if (payload.replaced) {
       log.warn('replaced', { messageId, sequenceNo, eventType }, 'journal: a payload is not a plain object; {} was recorded in its place')
     }
-    return commit({ ...event, payload: payload.text }, payload.bytes)
+    commit(event, payload.text, payload.bytes, onRecorded)
   }
 
   return {
     record,
-    async recordEvent (messageId, sequenceNo, eventType, payload) {
+    recordEvent: (messageId, sequenceNo, eventType, payload) => new Promise((resolve) => {
       const problem = whatIsWrong(messageId, sequenceNo, eventType)
       const id = canonicalMessageId(messageId)
       if (problem !== null || id === null) {
         log.warn('arguments', { messageId, sequenceNo, eventType, reason: problem }, 'journal: an event was not recorded: its arguments are wrong')
-        return false
+        return resolve(false)
       }
-      const recorded = await record({ messageId: id, sequenceNo, eventType: storable(eventType), payload, epoch: null, finish: null })
-      return recorded.sequenceNo !== null
-    }
+      record({ messageId: id, sequenceNo, eventType: storable(eventType), payload, epoch: null, finish: null }, (recorded) => { resolve(recorded !== null) })
+    })
   }
 }
 

@@ -3,7 +3,9 @@ export function isEventType (eventType: unknown): eventType is string {
   return typeof eventType === 'string' && storable(eventType) !== ''
 }
 
+const UNSTORABLE = /[\0\ud800-\udfff]/
+
 /** The text as Postgres stores it: without U+0000, and with U+FFFD for half a surrogate pair, which UTF-8 cannot hold. */
 export function storable (text: string): string {
-  return text.replaceAll('\0', '').toWellFormed()
+  return UNSTORABLE.test(text) ? text.replaceAll('\0', '').toWellFormed() : text
 }

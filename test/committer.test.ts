@@ -105,7 +105,7 @@ test('a lone event is on its way before any timer could fire', async (t) => {
 })
 
 test('at most two clients of the pool are lent for writing', async (t) => {
-  const { app, databaseUrl } = await startApp(t)
+  const { app, databaseUrl } = await startApp(t, { reconcileMs: 600_000 })
   const database = await observe(t, databaseUrl)
   const messageIds = await Promise.all(Array.from({ length: 100 }, () => database.addMessage()))
   const { pool } = app.pg
