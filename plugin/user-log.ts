@@ -9,6 +9,8 @@ import { compareStreamIds, FIRST } from './stream-id.js'
 export const UNKNOWN = ''
 
 const PAGE_ROWS = 50
+/** A page ends with the entry that makes it this long; with the rows' limit it bounds what a reader that has stopped reading costs. */
+const PAGE_CHARACTERS = 256 * 1024
 const TIMEOUT_MS = 2_000
 const HOUR_MS = 3_600_000
 
@@ -62,14 +64,19 @@ export function createUserFrames (redis: Redis, { eventNames, replayMaxAgeHours,
   }
 
   function toPage (cursor: string, entries: Entry[], first = ''): Page<string> {
-    const rows = entries.slice(0, pageRows)
-    return {
-      frames: Buffer.from(first + rows.map(frame).join('')),
-      rows: rows.length,
-      last: rows.at(-1)?.id ?? cursor,
-      terminal: false,
-      complete: entries.length <= pageRows
+    let frames = first
+    let taken = 0
+    let shown = 0
+    let last = cursor
+    for (const entry of entries.slice(0, pageRows)) {
+      if (frames.length >= PAGE_CHARACTERS) break
+      const text = frame(entry)
+      frames += text
+      last = entry.id
+      taken++
+      if (text !== '') shown++ // with nothing to show for them, the reader would come back for the same ones again
     }
+    return { frames: Buffer.from(frames), rows: shown, last, terminal: false, complete: taken === entries.length }
   }
 
   /** Where everything begins that is young enough to be replayed, in ms since the epoch. */

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { test, type Test } from 'tap'
 import { createUserFrames, UNKNOWN, type UserLogOptions } from '../plugin/user-log.js'
+import { has } from './helper/journal.js'
 import { startClient } from './helper/redis-client.js'
 import { ids } from './helper/sse.js'
-import { parsed, startUser, streamKey, truncated } from './helper/user.js'
+import { parsed, publishMany, startUser, streamKey, truncated } from './helper/user.js'
 
 const HOUR_MS = 3_600_000
 
@@ -53,6 +54,32 @@ test('a reader for whom everything is too old is not told again by the reconcili
   await connection.until(({ events }) => events.some((event) => event.id === id))
   t.same(parsed(connection)[0], truncated(null))
   t.same(ids(connection), [undefined, id])
+})
+
+test('entries that no reader is shown do not use up what a response may replay', async (t) => {
+  const reader = await startUser(t, { replayMaxPerRequest: 5 })
+  const first = await reader.publish('first')
+  for (let n = 0; n < 17; n++) await reader.app.redis.xadd(streamKey(reader), '*', 'other', 'x')
+  const shown = await publishMany(reader, 5)
+  const connection = await reader.open(first)
+  await connection.until(has(5))
+  shown.push(await reader.publish('live'))
+  await connection.until(has(6))
+  t.same(ids(connection), shown)
+})
+
+test('a page ends early where its entries are large, and the next one goes on behind it', async (t) => {
+  const { add, read } = await startLog(t)
+  const text = JSON.stringify({ padding: 'x'.repeat(100_000) })
+  const added: string[] = []
+  for (let n = 1; n <= 8; n++) added.push(await add(`${n}-0`, text))
+  const first = await read('0-1')
+  t.same(first, { ids: ['notice', '1-0', '2-0', '3-0'], last: '3-0', complete: false, rows: 3 })
+  const second = await read(first.last)
+  t.same(second, { ids: ['4-0', '5-0', '6-0'], last: '6-0', complete: false, rows: 3 })
+  t.same(await read(second.last), { ids: ['7-0', '8-0'], last: '8-0', complete: true, rows: 2 })
+  await add('9-0', JSON.stringify({ padding: 'x'.repeat(1_000_000) }))
+  t.same(await read('8-0'), { ids: ['9-0'], last: '9-0', complete: true, rows: 1 }, 'one that is larger than a page comes all the same')
 })
 
 test('an entry that is added while a reader is being told of its loss is not lost, and it is told once', async (t) => {
