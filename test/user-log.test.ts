@@ -98,6 +98,17 @@ test('an entry that is added while a reader is being told of its loss is not los
   t.match(await read(page.last), { ids: [] })
 })
 
+test('a reader that has nothing, by its cursor, is told when what it would have had is not all there', async (t) => {
+  const reader = await startUser(t)
+  const kept = await publishMany(reader, 2)
+  for (const cursor of ['0', '0-0']) {
+    const connection = await reader.open(cursor)
+    await connection.until(has(3))
+    t.same(parsed(connection)[0], truncated(kept[0]))
+    t.same(ids(connection), [undefined, ...kept])
+  }
+})
+
 test('positions are compared as numbers, and the one of a reader who says nothing stands before all', async (t) => {
   const { log } = await startLog(t)
   const sign = (a: string, b: string) => Math.sign(log.compare(a, b))
