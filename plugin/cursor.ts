@@ -1,5 +1,5 @@
 import { UNKNOWN } from './user-log.js'
-import { parseStreamId } from './stream-id.js'
+import { FIRST, parseStreamId } from './stream-id.js'
 
 const DIGITS = /^\d+$/
 
@@ -20,8 +20,10 @@ export function parseCursor (header: unknown, query: unknown): number | null {
   return typeof text === 'string' && DIGITS.test(text) ? Number(text) : null
 }
 
-/** The cursor in a user's notifications; `null` when there is none, UNKNOWN when it is no id of Redis'. */
+/** The cursor in a user's notifications; `null` when there is none, UNKNOWN when no entry can have it as its id. */
 export function parseStreamCursor (header: unknown, query: unknown): string | null {
   const text = cursorOf(header, query)
-  return text === undefined || text === '' ? null : parseStreamId(text) ?? UNKNOWN
+  if (text === undefined || text === '') return null
+  const id = parseStreamId(text)
+  return id === null || id === FIRST ? UNKNOWN : id
 }

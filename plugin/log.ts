@@ -14,7 +14,7 @@ export interface Log<Position> {
 export interface Page<Position> {
   /** The rows' frames, one after another; empty when there are no rows. */
   frames: Buffer
-  /** How many rows it has. */
+  /** How many rows its frames show. */
   rows: number
   /** The position of the last row; without rows, the cursor that was asked for, or the one that takes its place. */
   last: Position

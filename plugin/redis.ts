@@ -6,6 +6,11 @@ export type Redis = FastifyInstance['redis'][string]
 
 export type Command = [name: string, ...args: Array<string | number>]
 
+/** Of each client: the commands that were given up, and that ioredis keeps until it has their answers. */
+const givenUp = new WeakMap<Redis, number>()
+/** From so many on, Redis is taken for frozen, and is sent no more. */
+const MAX_GIVEN_UP = 10_000
+
 export function isCluster (redis: Redis): boolean {
   return redis.isCluster
 }
@@ -19,23 +24,43 @@ export async function askAll (redis: Redis, timeoutMs: number, commands: readonl
   if (isCluster(redis)) {
     return await Promise.all(commands.map(async (command) => await ask(redis, timeoutMs, command).catch((error: unknown) => error)))
   }
-  if (redis.status !== 'ready') throw new Error(`Redis is ${redis.status}`)
+  checkReady(redis)
   const pipeline = redis.pipeline()
   for (const [name, ...args] of commands) pipeline.call(name, ...args)
-  const answers = await withTimeout(timeoutMs, pipeline.exec()) ?? []
+  const answers = await within(timeoutMs, redis, commands.length, pipeline.exec()) ?? []
   return answers.map(([error, answer]) => error ?? answer)
 }
 
 /** One command. Rejects when Redis is away, says no, or does not answer within `timeoutMs`. */
 export async function ask (redis: Redis, timeoutMs: number, [name, ...args]: Command): Promise<unknown> {
+  checkReady(redis)
+  return await within(timeoutMs, redis, 1, redis.call(name, ...args))
+}
+
+function checkReady (redis: Redis): void {
   if (redis.status !== 'ready') throw new Error(`Redis is ${redis.status}`)
-  return await withTimeout(timeoutMs, redis.call(name, ...args))
+  const count = countGivenUp(redis, 0)
+  if (count >= MAX_GIVEN_UP) throw new Error(`Redis has left ${count} commands unanswered`)
+}
+
+function countGivenUp (redis: Redis, more: number): number {
+  const count = (givenUp.get(redis) ?? 0) + more
+  givenUp.set(redis, count)
+  return count
 }
 
 /** A frozen server must not keep anybody waiting. */
-export async function withTimeout<T> (timeoutMs: number, answer: Promise<T>): Promise<T> {
+async function within<T> (timeoutMs: number, redis: Redis, commands: number, answer: Promise<T>): Promise<T> {
   return await new Promise<T>((resolve, reject) => {
-    const timer = setTimeout(() => { reject(new Error(`Redis gave no answer within ${timeoutMs} ms`)) }, timeoutMs)
-    answer.then(resolve, reject).finally(() => { clearTimeout(timer) })
+    let late = 0
+    const timer = setTimeout(() => {
+      late = commands
+      countGivenUp(redis, late)
+      reject(new Error(`Redis gave no answer within ${timeoutMs} ms`))
+    }, timeoutMs)
+    answer.then(resolve, reject).finally(() => {
+      clearTimeout(timer)
+      countGivenUp(redis, -late)
+    })
   })
 }

@@ -67,8 +67,9 @@ export function createSlots (redis: Redis, max: number, log: LimitedLog): Slots 
   return {
     async take (userId) {
       if (userId === null || max === 0) return () => {}
-      if (await count(userId, add(userId, 1), max)) return () => { count(userId, add(userId, -1), 0) }
-      add(userId, -1)
+      const takeOff = () => { count(userId, add(userId, -1), 0) }
+      if (await count(userId, add(userId, 1), max)) return takeOff
+      takeOff() // what was sent of the user's other streams meanwhile had this one in it
       throw new TooManyConnectionsError(max)
     },
     async renew () {

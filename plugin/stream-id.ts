@@ -19,11 +19,6 @@ export function parseStreamId (text: unknown): string | null {
   return `${BigInt(ms)}-${BigInt(number)}`
 }
 
-/** When the entry was added, in ms since the epoch. */
-export function timeOf (id: string): number {
-  return Number(id.slice(0, id.indexOf('-')))
-}
-
 /** As numbers, not as text; both ids must be in their full form without leading zeros. */
 export function compareStreamIds (a: string, b: string): number {
   const [aDash, bDash] = [a.indexOf('-'), b.indexOf('-')]

@@ -9,6 +9,8 @@ import { compareStreamIds, FIRST } from './stream-id.js'
 export const UNKNOWN = ''
 
 const PAGE_ROWS = 50
+/** A page ends with the entry that makes it this long; with the rows' limit it bounds what a reader that has stopped reading costs. */
+const PAGE_CHARACTERS = 256 * 1024
 const TIMEOUT_MS = 2_000
 const HOUR_MS = 3_600_000
 
@@ -45,8 +47,8 @@ export function createUserFrames (redis: Redis, { eventNames, replayMaxAgeHours,
     return toEntries(await ask(redis, TIMEOUT_MS, ['XRANGE', userStreamKey(userId), from, '+', 'COUNT', rows]))
   }
 
-  async function newest (userId: string): Promise<string> {
-    const entries = toEntries(await ask(redis, TIMEOUT_MS, ['XREVRANGE', userStreamKey(userId), '+', '-', 'COUNT', 1]))
+  async function newestUpTo (userId: string, end: string): Promise<string> {
+    const entries = toEntries(await ask(redis, TIMEOUT_MS, ['XREVRANGE', userStreamKey(userId), end, '-', 'COUNT', 1]))
     return entries[0]?.id ?? FIRST
   }
 
@@ -62,37 +64,58 @@ export function createUserFrames (redis: Redis, { eventNames, replayMaxAgeHours,
   }
 
   function toPage (cursor: string, entries: Entry[], first = ''): Page<string> {
-    const rows = entries.slice(0, pageRows)
-    return {
-      frames: Buffer.from(first + rows.map(frame).join('')),
-      rows: rows.length,
-      last: rows.at(-1)?.id ?? cursor,
-      terminal: false,
-      complete: entries.length <= pageRows
+    let frames = first
+    let taken = 0
+    let shown = 0
+    let last = cursor
+    for (const entry of entries.slice(0, pageRows)) {
+      if (frames.length >= PAGE_CHARACTERS) break
+      const text = frame(entry)
+      frames += text
+      last = entry.id
+      taken++
+      if (text !== '') shown++ // with nothing to show for them, the reader would come back for the same ones again
     }
+    return { frames: Buffer.from(frames), rows: shown, last, terminal: false, complete: taken === entries.length }
   }
 
-  /** Where everything begins that is young enough to be replayed. */
-  function floor (): string {
-    return `${replayMaxAgeHours === 0 ? 0 : Date.now() - replayMaxAgeHours * HOUR_MS}-0`
+  /** Where everything begins that is young enough to be replayed, in ms since the epoch. */
+  function floor (): number {
+    return replayMaxAgeHours === 0 ? 0 : Date.now() - replayMaxAgeHours * HOUR_MS
+  }
+
+  /** The newest entry's id of those that are too old. */
+  async function lastBefore (userId: string, ms: number): Promise<string> {
+    return ms === 0 ? FIRST : await newestUpTo(userId, String(ms - 1))
   }
 
   async function readFromFloor (userId: string): Promise<Page<string>> {
-    const entries = await range(userId, floor(), pageRows + 1)
-    return toPage(FIRST, entries, notice(entries[0]))
+    const from = floor()
+    const entries = await range(userId, `${from}-0`, pageRows + 1)
+    return toPage(entries.length > 0 ? FIRST : await lastBefore(userId, from), entries, notice(entries[0]))
   }
 
   /** The reader's own entry is not there: was it trimmed, deleted on its own, or lost with the Redis that had it? */
   async function readWithoutOwn (userId: string, cursor: string, entries: Entry[]): Promise<Page<string>> {
+    const last = entries.length > 0 ? null : await newestUpTo(userId, '+')
+    if (last !== null && compareStreamIds(last, cursor) >= 0) return await read(userId, cursor) // it was added just now
     const [oldest] = await range(userId, '-', 1)
-    const last = entries.length > 0 ? null : await newest(userId)
     // Nothing that the stream has is new to the reader. Its cursor moves back: what comes next may stand behind it.
-    if (last !== null && compareStreamIds(last, cursor) < 0) return toPage(last, [], notice(oldest))
+    if (last !== null) return toPage(last, [], notice(oldest))
     return toPage(cursor, entries, oldest !== undefined && compareStreamIds(oldest.id, cursor) > 0 ? notice(oldest) : '')
   }
 
+  async function read (userId: string, cursor: string): Promise<Page<string>> {
+    if (cursor === UNKNOWN) return await readFromFloor(userId)
+    const entries = await range(userId, cursor, pageRows + 2)
+    const own = entries[0]?.id === cursor ? entries.shift() : undefined
+    const [next] = entries
+    if (next !== undefined && compareStreamIds(next.id, `${floor()}-0`) < 0) return await readFromFloor(userId)
+    return own !== undefined || cursor === FIRST ? toPage(cursor, entries) : await readWithoutOwn(userId, cursor, entries)
+  }
+
   return {
-    newest,
+    newest: async (userId) => await newestUpTo(userId, '+'),
     async newer (known) {
       const answers = await askAll(redis, TIMEOUT_MS, [...known].map(([userId, id]): Command => ['XRANGE', userStreamKey(userId), id, '+', 'COUNT', 2]))
       return [...known].flatMap(([userId, id], index): Array<[string, string]> => {
@@ -105,15 +128,7 @@ export function createUserFrames (redis: Redis, { eventNames, replayMaxAgeHours,
       compare: comparePositions,
       // Two publishers' envelopes may come in another order than their entries, and nothing tells what is between.
       isNext: () => false,
-
-      async read (cursor) {
-        if (cursor === UNKNOWN) return await readFromFloor(userId)
-        const entries = await range(userId, cursor, pageRows + 2)
-        const own = entries[0]?.id === cursor ? entries.shift() : undefined
-        const [next] = entries
-        if (cursor !== FIRST && next !== undefined && compareStreamIds(next.id, floor()) < 0) return await readFromFloor(userId)
-        return own !== undefined || cursor === FIRST ? toPage(cursor, entries) : await readWithoutOwn(userId, cursor, entries)
-      }
+      read: async (cursor) => await read(userId, cursor)
     })
   }
 }

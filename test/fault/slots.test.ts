@@ -1,12 +1,12 @@
 import http from 'node:http'
-import redis from '@fastify/redis'
-import Fastify, { type FastifyInstance } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { RENEW_MS } from '../../plugin/slots.js'
 import { startApp, type TestAppOptions } from '../helper/app.js'
 import { startAppProcess } from '../helper/app-process.js'
 import { hurryTimers } from '../helper/clock.js'
 import { eventually, makeMessage } from '../helper/journal.js'
+import { startClient } from '../helper/redis-client.js'
 import { freeze, ownRedis, thaw } from '../helper/servers.js'
 import { connect } from '../helper/sse.js'
 import { NEEDS_REAL_REDIS } from '../helper/real-redis.js'
@@ -16,10 +16,7 @@ const MAX = 8
 
 /** A Redis client that is not the app's. */
 async function redisClient (t: Test, url: string) {
-  const app = Fastify()
-  t.teardown(() => app.close())
-  await app.register(redis, { url })
-  return app.redis
+  return (await startClient(t, url)).redis
 }
 
 async function start (t: Test, options: TestAppOptions = {}) {
@@ -116,7 +113,6 @@ t.test('nobody is turned away because Redis is: killed, frozen, or with a key of
   freeze(server)
   t.equal((await open()).status, 200)
   thaw(server)
-  client.on('error', () => {})
   await server.kill()
   t.equal((await open()).status, 200)
   await server.start()
@@ -137,7 +133,7 @@ t.test('a client that leaves while its slot is being taken leaves no slot behind
   const { app, path } = await start(t, { redisUrl: server.url, maxConnectionsPerUser: 1 })
   const client = await redisClient(t, server.url)
   const asked = new Promise((resolve) => {
-    app.redis.eval = new Proxy(app.redis.eval, {
+    app.redis.call = new Proxy(app.redis.call, {
       apply (target, self, args) {
         resolve(undefined)
         return Reflect.apply(target, self, args)

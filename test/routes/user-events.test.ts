@@ -1,46 +1,10 @@
-import { randomUUID } from 'node:crypto'
-import t, { type Test } from 'tap'
-import type { PublishUserEvent } from '../../plugin/index.js'
-import { startApp, type TestApp, type TestAppOptions } from '../helper/app.js'
+import t from 'tap'
 import { eventually, has } from '../helper/journal.js'
-import { connect, ids, type ConnectOptions, type Connection } from '../helper/sse.js'
-
-interface Reader extends TestApp {
-  user: string
-  publish: (type: string, payload?: object) => Promise<string>
-  open: (cursor?: string, options?: ConnectOptions) => Promise<Connection>
-}
-
-/** An app, and a user of this test alone: Redis is shared by all files. */
-async function start (t: Test, options: TestAppOptions = {}): Promise<Reader> {
-  const started = await startApp(t, options)
-  const user = randomUUID()
-  return {
-    ...started,
-    user,
-    publish: async (type, payload) => await published(started.app.journal.publishUserEvent, user, type, payload),
-    open: async (cursor, { headers, ...more } = {}) => await connect(t, `${started.url}/api/events`, {
-      user, headers: { ...cursor !== undefined && { 'last-event-id': cursor }, ...headers }, ...more
-    })
-  }
-}
-
-async function published (publish: PublishUserEvent, user: string, type: string, payload?: object): Promise<string> {
-  const id = await publish(user, type, payload)
-  if (id === null) throw new Error('nothing was published')
-  return id
-}
-
-async function publishMany ({ publish }: Reader, count: number): Promise<string[]> {
-  return await Promise.all(Array.from({ length: count }, (_, n) => publish('counted', { n })))
-}
-
-const parsed = ({ events }: Connection) => events.map(({ data }) => JSON.parse(data))
-
-const TRUNCATED = (oldest: string | null) => ({ type: 'backlog.truncated', payload: { oldest_retained_id: oldest } })
+import { connect, ids, type Connection } from '../helper/sse.js'
+import { parsed, published, publishMany, startUser, streamKey, truncated } from '../helper/user.js'
 
 t.test('without a cursor a reader gets what comes, and nothing that was', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   await reader.publish('old')
   const connection = await reader.open()
   t.equal(connection.status, 200)
@@ -56,7 +20,7 @@ t.test('without a cursor a reader gets what comes, and nothing that was', async 
 })
 
 t.test('with a cursor the backlog past it comes first, then what follows, in order and once', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   const backlog = await publishMany(reader, 120) // more than a page
   const connection = await reader.open(backlog[9])
   await connection.until(has(110))
@@ -66,7 +30,7 @@ t.test('with a cursor the backlog past it comes first, then what follows, in ord
 })
 
 t.test('the cursor may be in the query, and the header wins', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   const backlog = await publishMany(reader, 3)
   const byQuery = await connect(t, `${reader.url}/api/events?last_event_id=${backlog[0]}`, { user: reader.user })
   await byQuery.until(has(2))
@@ -77,7 +41,7 @@ t.test('the cursor may be in the query, and the header wins', async (t) => {
 })
 
 t.test('an event is the same bytes live and replayed', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   const before = await reader.publish('first')
   const live = await reader.open(before)
   await reader.publish('text', { text: 'line\r\nbreak 🎉 \ud83d', nothing: null })
@@ -89,14 +53,14 @@ t.test('an event is the same bytes live and replayed', async (t) => {
 })
 
 t.test('a cursor that is no id is told so, and what is kept is replayed', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   const kept = await publishMany(reader, 3)
   for (const cursor of ['1-', '-5', '1-2-3', '9'.repeat(40), `${2n ** 64n}-0`, 'abc', '0x1-0', '1.5', '1-1-', '$', '(1-0', '+', '-']) {
     const connection = await reader.open(cursor)
     t.equal(connection.status, 200, cursor)
     await connection.until(has(4))
     const [notice, ...events] = connection.events
-    t.same(JSON.parse(notice?.data ?? ''), TRUNCATED(kept[0] ?? ''))
+    t.same(JSON.parse(notice?.data ?? ''), truncated(kept[0]))
     t.equal(notice?.id, undefined)
     t.same(events.map(({ id }) => id), kept)
     connection.cut()
@@ -104,7 +68,7 @@ t.test('a cursor that is no id is told so, and what is kept is replayed', async 
 })
 
 t.test('a cursor without its second number is one all the same', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   await publishMany(reader, 2)
   const connection = await reader.open(String(Date.now() + 60_000))
   await connection.until(has(1)) // no id of this stream, however it is read
@@ -118,23 +82,23 @@ t.test('a cursor without its second number is one all the same', async (t) => {
 })
 
 t.test('a cursor in the future does not pin the reader: it is told, and goes on with what comes', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   const [oldest] = await publishMany(reader, 2)
   const connection = await reader.open('99999999999999-0')
   await connection.until(has(1))
-  t.same(parsed(connection), [TRUNCATED(oldest ?? '')])
+  t.same(parsed(connection), [truncated(oldest)])
   const id = await reader.publish('next')
   await connection.until(has(2))
   t.same(ids(connection), [undefined, id])
 })
 
 t.test('a reader whose cursor was trimmed away is told, and gets what is kept', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   const backlog = await publishMany(reader, 20)
-  await reader.app.redis.xtrim(`user:${reader.user}:stream`, 'MINID', backlog[10] ?? '')
+  await reader.app.redis.xtrim(streamKey(reader), 'MINID', backlog[10] ?? '')
   const connection = await reader.open(backlog[3])
   await connection.until(has(11))
-  t.same(parsed(connection)[0], TRUNCATED(backlog[10] ?? ''))
+  t.same(parsed(connection)[0], truncated(backlog[10]))
   t.same(ids(connection), [undefined, ...backlog.slice(10)])
   const known = await reader.open(backlog[10])
   await known.until(has(9))
@@ -142,20 +106,20 @@ t.test('a reader whose cursor was trimmed away is told, and gets what is kept', 
 })
 
 t.test('an entry that was deleted on its own is no reason for a notice', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   const backlog = await publishMany(reader, 4)
-  await reader.app.redis.xdel(`user:${reader.user}:stream`, backlog[1] ?? '')
+  await reader.app.redis.xdel(streamKey(reader), backlog[1] ?? '')
   const connection = await reader.open(backlog[1])
   await connection.until(has(2))
   t.same(ids(connection), backlog.slice(2))
 })
 
 t.test('a user without a stream: a cursor is told that nothing is kept, and what comes is delivered', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   const fresh = await reader.open()
   const returning = await reader.open('5-0')
   await returning.until(has(1))
-  t.same(parsed(returning), [TRUNCATED(null)])
+  t.same(parsed(returning), [truncated(null)])
   const id = await reader.publish('first')
   await Promise.all([fresh.until(has(1)), returning.until(has(2))])
   t.same(ids(fresh), [id])
@@ -164,7 +128,7 @@ t.test('a user without a stream: a cursor is told that nothing is kept, and what
 
 t.test('a response replays so many and ends; the cursor brings the reader back for the rest, without a hole', async (t) => {
   for (const replayMaxPerRequest of [7, 120]) {
-    const reader = await start(t, { replayMaxPerRequest })
+    const reader = await startUser(t, { replayMaxPerRequest })
     const backlog = await publishMany(reader, 250)
     const got: string[] = []
     let responses = 0
@@ -183,7 +147,7 @@ t.test('a response replays so many and ends; the cursor brings the reader back f
 })
 
 t.test('a reader that has caught up stays, however much comes', async (t) => {
-  const reader = await start(t, { replayMaxPerRequest: 5 })
+  const reader = await startUser(t, { replayMaxPerRequest: 5 })
   const [first] = await publishMany(reader, 3)
   const connection = await reader.open(first)
   await connection.until(has(2))
@@ -193,29 +157,29 @@ t.test('a reader that has caught up stays, however much comes', async (t) => {
 })
 
 t.test('what is too old is not replayed, and the reader is told', async (t) => {
-  const reader = await start(t, { replayMaxAgeHours: 1 })
-  const key = `user:${reader.user}:stream`
+  const reader = await startUser(t, { replayMaxAgeHours: 1 })
+  const key = streamKey(reader)
   const now = Date.now()
   const old = [3, 2].map((hours) => `${now - hours * 3_600_000}-0`)
   for (const id of old) await reader.app.redis.xadd(key, id, 'event', '{"type":"old"}')
   const recent = await publishMany(reader, 2)
   const behind = await reader.open(old[0])
   await behind.until(has(3))
-  t.same(parsed(behind)[0], TRUNCATED(recent[0] ?? ''))
+  t.same(parsed(behind)[0], truncated(recent[0]))
   t.same(ids(behind), [undefined, ...recent])
   const nothingMissed = await reader.open(old[1])
   await nothingMissed.until(has(2))
   t.same(ids(nothingMissed), recent, 'an old cursor that missed nothing old')
 
-  const all = await start(t, { replayMaxAgeHours: 0 })
-  for (const id of old) await all.app.redis.xadd(`user:${all.user}:stream`, id, 'event', '{"type":"old"}')
+  const all = await startUser(t, { replayMaxAgeHours: 0 })
+  for (const id of old) await all.app.redis.xadd(streamKey(all), id, 'event', '{"type":"old"}')
   const everything = await all.open(old[0])
   await everything.until(has(1))
   t.same(ids(everything), [old[1]])
 })
 
 t.test('thirty replays a minute; the next is 429 with Retry-After, and connects without a cursor are free', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   const [first, second] = await publishMany(reader, 2)
   for (let n = 0; n < 30; n++) {
     const connection = await reader.open(first)
@@ -240,17 +204,17 @@ t.test('thirty replays a minute; the next is 429 with Retry-After, and connects 
 })
 
 t.test('a replay count without an end gets one', async (t) => {
-  const reader = await start(t, { maxReplaysPerUser: 2 })
+  const reader = await startUser(t, { maxReplaysPerUser: 2 })
   await reader.app.redis.set(`user:${reader.user}:replays`, 7)
   t.equal((await reader.open('1-0')).status, 429)
   t.ok(await reader.app.redis.pttl(`user:${reader.user}:replays`) > 0)
-  const any = await start(t, { maxReplaysPerUser: 0 })
+  const any = await startUser(t, { maxReplaysPerUser: 0 })
   for (let n = 0; n < 40; n++) (await any.open('1-0')).cut()
   t.equal(await any.app.redis.exists(`user:${any.user}:replays`), 0)
 })
 
 t.test('a replay count that Redis cannot keep lets the reader in', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   await reader.app.redis.set(`user:${reader.user}:replays`, 'no number')
   const [first, second] = await publishMany(reader, 2)
   const connection = await reader.open(first)
@@ -260,7 +224,7 @@ t.test('a replay count that Redis cannot keep lets the reader in', async (t) => 
 })
 
 t.test('the two routes share a user\'s slots', async (t) => {
-  const reader = await start(t, { maxConnectionsPerUser: 2 })
+  const reader = await startUser(t, { maxConnectionsPerUser: 2 })
   const message = await reader.app.journal.openMessage({ userId: reader.user })
   const ofMessage = await connect(t, `${reader.url}/api/messages/${message.messageId}/events`, { user: reader.user })
   const own = await reader.open()
@@ -277,7 +241,7 @@ t.test('the two routes share a user\'s slots', async (t) => {
 
 t.test('nobody has no notifications: 401, also where everyone may read every message', async (t) => {
   for (const options of [{ identify: () => null }, { identify: false as const }]) {
-    const reader = await start(t, options)
+    const reader = await startUser(t, options)
     const connection = await reader.open()
     t.equal(connection.status, 401)
     await connection.ended
@@ -286,7 +250,7 @@ t.test('nobody has no notifications: 401, also where everyone may read every mes
 })
 
 t.test('users get their own notifications and no others', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   const other = await connect(t, `${reader.url}/api/events`, { user: `${reader.user}:stream` })
   const own = await reader.open()
   const id = await reader.publish('mine')
@@ -296,19 +260,19 @@ t.test('users get their own notifications and no others', async (t) => {
 })
 
 t.test('push: false: the route says so and ends, and nothing is published', async (t) => {
-  const reader = await start(t, { push: false })
+  const reader = await startUser(t, { push: false })
   const connection = await reader.open('1-0')
   t.equal(connection.status, 200)
   await connection.ended
   t.same(connection.comments, ['connected', 'push_disabled'])
   t.same(connection.events, [])
   t.equal(await reader.app.journal.publishUserEvent(reader.user, 'any'), null)
-  t.equal(await reader.app.redis.exists(`user:${reader.user}:stream`), 0)
+  t.equal(await reader.app.redis.exists(streamKey(reader)), 0)
   t.equal((await connect(t, `${reader.url}/api/events`, { user: '' })).status, 401)
 })
 
 t.test('envelopes that announce no id, a wrong one or one that is not there, change nothing', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   const connection = await reader.open()
   const first = await reader.publish('first')
   await connection.until(has(1))
@@ -323,8 +287,8 @@ t.test('envelopes that announce no id, a wrong one or one that is not there, cha
 })
 
 t.test('entries of other programs: without an envelope they are passed over, with any text they are valid SSE', async (t) => {
-  const reader = await start(t, { eventNames: true })
-  const key = `user:${reader.user}:stream`
+  const reader = await startUser(t, { eventNames: true })
+  const key = streamKey(reader)
   const first = await reader.publish('first')
   for (let n = 0; n < 60; n++) await reader.app.redis.xadd(key, '*', 'event2', 'x', 'other', 'event') // more than a page of them
   const pretty = await reader.app.redis.xadd(key, '*', 'other', 'x', 'event', '{\n  "type": "pretty"\n}')
@@ -339,14 +303,14 @@ t.test('entries of other programs: without an envelope they are passed over, wit
 })
 
 t.test('eventNames: true gives the notice a name too', async (t) => {
-  const reader = await start(t, { eventNames: true })
+  const reader = await startUser(t, { eventNames: true })
   const connection = await reader.open('5-0')
   await connection.until(has(1))
   t.equal(connection.events[0]?.event, 'backlog.truncated')
 })
 
 t.test('an idle reader gets keepalives, and its subscription goes with it', async (t) => {
-  const reader = await start(t, { keepaliveMs: 50 })
+  const reader = await startUser(t, { keepaliveMs: 50 })
   const connection = await reader.open()
   await connection.until(({ comments }) => comments.filter((comment) => comment === 'keepalive').length >= 2)
   t.match(reader.app.journal.stats(), { viewers: 1, topics: 1 })
@@ -355,7 +319,7 @@ t.test('an idle reader gets keepalives, and its subscription goes with it', asyn
 })
 
 t.test('app.close() ends the reader with a retry and nothing else', async (t) => {
-  const reader = await start(t)
+  const reader = await startUser(t)
   const connection = await reader.open()
   await connection.until(({ retries }) => retries.length === 1)
   await reader.app.close()

@@ -1,0 +1,22 @@
+import redis from '@fastify/redis'
+import Fastify, { type FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import { createLimitedLog, type LimitedLog } from '../../plugin/limited-log.js'
+import type { LogLine } from './app.js'
+
+export interface RedisClient {
+  redis: FastifyInstance['redis']
+  log: LimitedLog
+  /** What was logged so far. */
+  lines: LogLine[]
+}
+
+/** A client as an app has it, with a log and without an app's other parts; closed after the test. */
+export async function startClient (t: Test, url = process.env.TEST_REDIS_URL ?? ''): Promise<RedisClient> {
+  const lines: LogLine[] = []
+  const app = Fastify({ logger: { stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } } })
+  t.teardown(() => app.close())
+  await app.register(redis, { url })
+  app.redis.on('error', () => {}) // its server is stopped by some tests
+  return { redis: app.redis, log: createLimitedLog(app.log), lines }
+}
