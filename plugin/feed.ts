@@ -1,5 +1,6 @@
 import type { Entry, Log, Page } from './log.js'
 import type { ReadQueue } from './read-queue.js'
+import type { Subscriber, TopicListener } from './subscriber.js'
 
 /** What a feed tells its tails. */
 export interface FeedTail<Position> {
@@ -27,30 +28,16 @@ export interface Run<Position> {
   terminal: boolean
 }
 
-/**
- * What the viewers of one topic in one process share: the subscription, the reads of the log, and the frames of the
- * events that were announced and that some viewer has not taken yet.
- */
-export interface Feed<Position> {
-  /** The highest position announced so far. */
-  readonly newest: Position
-  /** How many positions were announced so far. */
-  readonly announcements: number
-  /** Grows when something may have been missed: a tail that has not read the log since then must. */
-  readonly doubts: number
-  readonly size: number
-  join (tail: FeedTail<Position>): void
-  leave (tail: FeedTail<Position>): void
-  announce (entry: Entry<Position | null>): void
-  doubt (): void
-  /** The log goes on up to `position` at least, as somebody has read. */
-  advance (position: Position): void
-  /** Nothing more will come. Tails that are behind are left to catch up. */
-  end (last: Buffer | null): void
-  /** The announced entries that follow `cursor` with nothing between; `null` when there is none. */
-  after (cursor: Position): Run<Position> | null
-  /** One read for all tails at the same cursor. Rejects only when the read queue has closed. */
-  read (cursor: Position): Promise<DatedPage<Position>>
+/** What all feeds of one kind share. */
+export interface FeedContext<Position> {
+  /** The position before the first. */
+  start: Position
+  log: Log<Position>
+  reads: ReadQueue
+  subscriber: Subscriber
+  topic (key: string): string
+  /** Tells the feed what has been announced on its topic. */
+  hear (feed: Feed<Position>, envelope: string): void
 }
 
 /** `announced`: how many positions had been announced with this one. */
@@ -61,114 +48,191 @@ interface AnnouncedEntry<Position> extends Entry<Position> {
 /** Enough for a viewer to look away for a moment without a read of the log. */
 const MAX_RECENT_ENTRIES = 256
 const MAX_RECENT_BYTES = 64 * 1024
+/** How long a viewer waits for Redis before it reads the log without it. */
+const SUBSCRIBE_TIMEOUT_MS = 500
 
-export function createFeed<Position> (log: Log<Position>, start: Position, reads: ReadQueue): Feed<Position> {
-  const tails = new Set<FeedTail<Position>>()
-  const reading = new Map<Position, Promise<DatedPage<Position>>>()
-  let recent: Array<AnnouncedEntry<Position>> = []
-  let recentBytes = 0
-  let lastRun: { cursor: Position, run: Run<Position> } | null = null
-  let newest = start
-  let announcements = 0
-  let doubts = 0
-  let scheduled = false
+/**
+ * What the viewers of one topic in one process share: the subscription, the reads of the log, and the frames of the
+ * events that were announced and that some viewer has not taken yet.
+ *
+ * A class, as the tail and the viewer are, since there may be ten thousand: methods on a prototype cost an idle viewer
+ * nothing.
+ */
+export class Feed<Position> implements TopicListener {
+  readonly key: string
+  readonly #context: FeedContext<Position>
+  readonly #tails = new Set<FeedTail<Position>>()
+  #reading: Map<Position, Promise<DatedPage<Position>>> | null = null
+  #recent: Array<AnnouncedEntry<Position>> | null = null
+  #recentBytes = 0
+  #lastRun: { cursor: Position, run: Run<Position> } | null = null
+  #newest: Position
+  #announcements = 0
+  #doubts = 0
+  #scheduled = false
+  #subscription: 'none' | 'sent' | 'ready' = 'none'
+  #waiting: Array<() => void> | null = null
+  #timer: NodeJS.Timeout | undefined
 
-  function remember (entry: AnnouncedEntry<Position>): void {
+  constructor (context: FeedContext<Position>, key: string) {
+    this.#context = context
+    this.key = key
+    this.#newest = context.start
+  }
+
+  get log (): Log<Position> { return this.#context.log }
+  /** The highest position announced so far. */
+  get newest (): Position { return this.#newest }
+  /** How many positions were announced so far. */
+  get announcements (): number { return this.#announcements }
+  /** Grows when something may have been missed: a tail that has not read the log since then must. */
+  get doubts (): number { return this.#doubts }
+  get size (): number { return this.#tails.size }
+
+  join (tail: FeedTail<Position>): void { this.#tails.add(tail) }
+
+  leave (tail: FeedTail<Position>): void {
+    if (this.#tails.delete(tail)) this.#schedule()
+  }
+
+  /**
+   * Subscribes to the topic. `callback` is called when that is acknowledged: only then may a reader look at the log, or
+   * it could miss what is published between the two. Called too when Redis does not answer; a doubt comes later then.
+   */
+  subscribe (callback: () => void): void {
+    if (this.#subscription === 'ready') return callback()
+    this.#waiting ??= []
+    this.#waiting.push(callback)
+    if (this.#subscription === 'sent') return
+    this.#subscription = 'sent'
+    const { subscriber, topic } = this.#context
+    this.#timer = setTimeout(() => { this.#letGo() }, subscriber.connected ? SUBSCRIBE_TIMEOUT_MS : 0)
+    subscriber.subscribe(topic(this.key), this)
+  }
+
+  /** Nobody reads any more. */
+  unsubscribe (): void {
+    clearTimeout(this.#timer)
+    const { subscriber, topic } = this.#context
+    if (this.#subscription !== 'none') subscriber.unsubscribe(topic(this.key))
+  }
+
+  /** TopicListener: the subscription is acknowledged, and what was published before may be lost. */
+  subscribed (): void {
+    this.doubt()
+    this.#letGo()
+  }
+
+  #letGo (): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#subscription = 'ready'
+    const waiting = this.#waiting
+    this.#waiting = null
+    if (waiting !== null) for (const callback of waiting) callback()
+  }
+
+  /** TopicListener. */
+  message (text: string): void { this.#context.hear(this, text) }
+
+  announce ({ position, frame, terminal }: Entry<Position | null>): void {
+    if (position === null) {
+      for (const tail of this.#tails) tail.show(frame)
+      return
+    }
+    this.#announcements++
+    if (this.log.compare(position, this.#newest) > 0) this.#newest = position
+    this.#remember({ position, frame, terminal, announced: this.#announcements })
+    this.#schedule()
+  }
+
+  doubt (): void {
+    this.#doubts++
+    this.#schedule()
+  }
+
+  /** The log goes on up to `position` at least, as somebody has read. */
+  advance (position: Position): void {
+    if (this.log.compare(position, this.#newest) <= 0) return
+    this.#newest = position
+    this.#announcements++
+    this.#schedule()
+  }
+
+  /** Nothing more will come. Tails that are behind are left to catch up. */
+  end (last: Buffer | null): void {
+    for (const tail of this.#tails) if (last !== null || tail.isCurrent()) tail.finish(last)
+  }
+
+  /** The announced entries that follow `cursor` with nothing between; `null` when there is none. */
+  after (cursor: Position): Run<Position> | null {
+    if (this.#recent === null) return null
+    if (this.#lastRun?.cursor === cursor) return this.#lastRun.run
+    const entries = consecutive(this.log, this.#recent, cursor)
+    const last = entries.at(-1)
+    if (last === undefined) return null
+    const run = { frames: joined(entries), last: last.position, terminal: last.terminal }
+    this.#lastRun = { cursor, run }
+    return run
+  }
+
+  /** One read for all tails at the same cursor. Rejects only when the read queue has closed. */
+  read (cursor: Position): Promise<DatedPage<Position>> {
+    const reading = this.#reading ??= new Map()
+    const shared = reading.get(cursor)
+    if (shared !== undefined) return shared
+    const page = this.#context.reads.run(async () => await this.#readLog(cursor)).finally(() => {
+      reading.delete(cursor)
+      if (reading.size === 0) this.#reading = null
+    })
+    reading.set(cursor, page)
+    return page
+  }
+
+  async #readLog (cursor: Position): Promise<DatedPage<Position>> {
+    const announcements = this.#announcements
+    const doubts = this.#doubts
+    const page = await this.log.read(this.key, cursor)
+    this.advance(page.last)
+    if (page.complete) this.#disbelieve(page.last, announcements)
+    return { ...page, announcements, doubts }
+  }
+
+  #remember (entry: AnnouncedEntry<Position>): void {
+    const recent = this.#recent ??= []
     const last = recent.at(-1)
-    if (last !== undefined && log.compare(entry.position, last.position) <= 0) return
+    if (last !== undefined && this.log.compare(entry.position, last.position) <= 0) return
     recent.push(entry)
-    recentBytes += entry.frame.length
-    while (recent.length > MAX_RECENT_ENTRIES || (recentBytes > MAX_RECENT_BYTES && recent.length > 1)) {
-      for (const { frame } of recent.splice(0, 1)) recentBytes -= frame.length
+    this.#recentBytes += entry.frame.length
+    while (recent.length > MAX_RECENT_ENTRIES || (this.#recentBytes > MAX_RECENT_BYTES && recent.length > 1)) {
+      this.#recentBytes -= recent.shift()?.frame.length ?? 0
     }
   }
 
   /** All envelopes of one read from Redis are taken before the viewers are woken, so that each socket is written once. */
-  function schedule (): void {
-    if (scheduled) return
-    scheduled = true
-    queueMicrotask(wakeAll)
+  #schedule (): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    queueMicrotask(() => { this.#wakeAll() })
   }
 
-  function wakeAll (): void {
-    scheduled = false
+  #wakeAll (): void {
+    this.#scheduled = false
     let current = true
-    for (const tail of tails) {
+    for (const tail of this.#tails) {
       tail.wake()
       current &&= tail.isCurrent()
     }
-    if (current) forget()
-  }
-
-  function advance (position: Position): void {
-    if (log.compare(position, newest) <= 0) return
-    newest = position
-    announcements++
-    schedule()
+    if (!current) return
+    this.#recent = null
+    this.#recentBytes = 0
+    this.#lastRun = null
   }
 
   /** The log has the last word: what had been announced when it was read, and lies past its end, is not in it. */
-  function disbelieve (end: Position, announced: number): void {
-    recent = recent.filter((entry) => entry.announced > announced || log.compare(entry.position, end) <= 0)
-    if (announcements === announced) newest = end
-  }
-
-  function forget (): void {
-    recent = []
-    recentBytes = 0
-    lastRun = null
-  }
-
-  return {
-    get newest () { return newest },
-    get announcements () { return announcements },
-    get doubts () { return doubts },
-    get size () { return tails.size },
-    join (tail) { tails.add(tail) },
-    leave (tail) {
-      tails.delete(tail)
-      schedule()
-    },
-    announce ({ position, frame, terminal }) {
-      if (position === null) {
-        for (const tail of tails) tail.show(frame)
-        return
-      }
-      announcements++
-      if (log.compare(position, newest) > 0) newest = position
-      remember({ position, frame, terminal, announced: announcements })
-      schedule()
-    },
-    advance,
-    end (last) {
-      for (const tail of tails) if (last !== null || tail.isCurrent()) tail.finish(last)
-    },
-    doubt () {
-      doubts++
-      schedule()
-    },
-    after (cursor) {
-      if (lastRun?.cursor === cursor) return lastRun.run
-      const entries = consecutive(log, recent, cursor)
-      const last = entries.at(-1)
-      if (last === undefined) return null
-      const run = { frames: joined(entries), last: last.position, terminal: last.terminal }
-      lastRun = { cursor, run }
-      return run
-    },
-    read (cursor) {
-      const shared = reading.get(cursor)
-      if (shared !== undefined) return shared
-      const page = reads.run(async () => {
-        const dated = { announcements, doubts }
-        const page = await log.read(cursor)
-        advance(page.last)
-        if (page.complete) disbelieve(page.last, dated.announcements)
-        return { ...page, ...dated }
-      }).finally(() => { reading.delete(cursor) })
-      reading.set(cursor, page)
-      return page
-    }
+  #disbelieve (end: Position, announced: number): void {
+    if (this.#recent !== null) this.#recent = this.#recent.filter((entry) => entry.announced > announced || this.log.compare(entry.position, end) <= 0)
+    if (this.#announcements === announced) this.#newest = end
   }
 }
 

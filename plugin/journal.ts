@@ -72,8 +72,8 @@ export interface Journal extends Appender {
   findMessage (messageId: string): Promise<MessageState | null>
   /** Makes the message, or takes it over under a new epoch if it may; `null`: it may not, or it belongs to another user. */
   openMessage (messageId: string, userId: string | null, mayContinue: boolean): Promise<OpenedMessage | null>
-  /** Renews the leases, or gives them up; answers with those that are lost. */
-  heartbeat (leases: readonly Lease[], alive: boolean): Promise<string[]>
+  /** Sets the leases' last heartbeat to so many ms ago; answers with those that are lost. */
+  heartbeat (leases: readonly Lease[], agoMs: number): Promise<string[]>
   /**
    * Of the messages that are known up to a number each: those that are gone, finished, longer, or without a living
    * producer; and of all others, some that are without a living producer.
@@ -128,9 +128,9 @@ export function createJournal (connection: PooledConnection, lockMessages: LockM
       return { epoch: Number(opened[0]), latest: newest == null ? -1 : Number(newest) }
     },
 
-    async heartbeat (leases, alive) {
+    async heartbeat (leases, agoMs) {
       const rows = await connection.query('heartbeat', [
-        arrayOf(leases, (lease) => lease.messageId), arrayOf(leases, (lease) => lease.epoch), alive
+        arrayOf(leases, (lease) => lease.messageId), arrayOf(leases, (lease) => lease.epoch), agoMs
       ])
       return rows.map(([messageId]) => String(messageId))
     },

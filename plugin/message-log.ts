@@ -21,7 +21,7 @@ export interface MessageLogOptions {
 
 /** How a message's events become frames; the same bytes whether they come from the journal or from the topic. */
 export interface MessageFrames {
-  log (messageId: string): Log<number>
+  log: Log<number>
   /** `null` when the text is no envelope. `position: null`: the row did not commit, and the frame has no id. */
   decode (envelope: string): Entry<number | null> | null
   /** A frame without an id, for what is not in the journal. */
@@ -55,10 +55,10 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
       }
     },
 
-    log: (messageId) => ({
+    log: {
       compare: (a, b) => a - b,
       isNext: (cursor, position) => position === cursor + 1,
-      async read (cursor) {
+      async read (messageId, cursor) {
         const rows = await journal.readPage(messageId, cursor, PAGE_ROWS, PAGE_BYTES)
         const last = rows.at(-1)
         let text = ''
@@ -73,6 +73,6 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
           complete: rows.length < PAGE_ROWS && frames.length + rows.length * LENGTH_WORD_BYTES < PAGE_BYTES
         }
       }
-    })
+    }
   }
 }

@@ -42,7 +42,7 @@ export interface MessagePipeParts {
 export function createMessagePipe ({ journal, publisher, subscriber, logger, log, publicError }: MessagePipeParts, options: JournalOptions): MessagePipe {
   const committer = createCommitter(journal, options)
   const recorder = createRecorder(committer, publisher, logger, log, options.maxPayloadBytes)
-  const producers = createProducers(journal, { recorder, log, publicError })
+  const producers = createProducers(journal, options.producerIdleMs, { recorder, log, publicError })
   const finisher = createFinisher(journal, publisher)
 
   const frames = createMessageFrames(journal, options)
@@ -51,11 +51,13 @@ export function createMessagePipe ({ journal, publisher, subscriber, logger, log
     start: START,
     topic: messageTopic,
     log: frames.log,
+    reads,
+    subscriber,
     hear (feed, envelope) {
       const entry = frames.decode(envelope)
       if (entry !== null) feed.announce(entry)
     }
-  }, subscriber, reads)
+  })
 
   return {
     recordEvent: recorder.recordEvent,

@@ -41,7 +41,7 @@ export interface Producers {
   release (): Promise<void>
 }
 
-export function createProducers (journal: Journal, context: Omit<MessageContext, 'onClosed'>): Producers {
+export function createProducers (journal: Journal, producerIdleMs: number, context: Omit<MessageContext, 'onClosed'>): Producers {
   const messages = new Map<string, OwnedMessage>()
   let closed = false
 
@@ -52,11 +52,11 @@ export function createProducers (journal: Journal, context: Omit<MessageContext,
     throw existing?.userId === userId ? new MessageExistsError(messageId) : new NotOwnerError(messageId)
   }
 
-  async function heartbeat (alive: boolean): Promise<void> {
+  async function heartbeat (agoMs: number): Promise<void> {
     const leases = [...messages.values()]
     if (leases.length === 0) return
     try {
-      const lost = new Set(await journal.heartbeat(leases, alive))
+      const lost = new Set(await journal.heartbeat(leases, agoMs))
       for (const lease of leases) if (lost.has(lease.messageId)) lease.lose(new FencedError(lease.messageId))
     } catch (error) {
       context.log.error('heartbeat', { err: error }, 'journal: the producers\' leases could not be renewed')
@@ -101,12 +101,12 @@ export function createProducers (journal: Journal, context: Omit<MessageContext,
       const message = messages.get(messageId)
       if (message !== undefined && message.epoch < epoch) message.lose(new StoppedError(messageId))
     },
-    beat: async () => { await heartbeat(true) },
+    beat: async () => { await heartbeat(0) },
     close () {
       closed = true
       for (const message of messages.values()) message.abort(new ClosedError())
     },
-    release: async () => { await heartbeat(false) }
+    release: async () => { await heartbeat(producerIdleMs) }
   }
 }
 

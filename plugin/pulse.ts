@@ -1,11 +1,15 @@
 export interface Beating {
   beat (): void
+  /** The pulse's own. */
+  slot?: Set<Beating> | undefined
 }
 
 /** One timer for any number of members: each one's `beat` is called once a period. */
-export interface Pulse {
-  add (member: Beating): void
-  remove (member: Beating): void
+export interface Pulse<Member extends Beating> {
+  readonly size: number
+  add (member: Member): void
+  remove (member: Member): void
+  members (): Iterable<Member>
 }
 
 const MAX_SLOTS = 15
@@ -14,9 +18,9 @@ const MAX_SLOTS = 15
  * The members are spread over slots of about a second, so that ten thousand of them do not beat in one turn of the
  * event loop. The timer runs only while there are members.
  */
-export function createPulse (periodMs: number): Pulse {
-  const slots = Array.from({ length: Math.min(MAX_SLOTS, Math.ceil(periodMs / 1_000)) }, () => new Set<Beating>())
-  const slotOf = new Map<Beating, Set<Beating>>()
+export function createPulse<Member extends Beating> (periodMs: number): Pulse<Member> {
+  const slots = Array.from({ length: Math.min(MAX_SLOTS, Math.ceil(periodMs / 1_000)) }, () => new Set<Member>())
+  let size = 0
   let timer: NodeJS.Timeout | undefined
   let at = 0
 
@@ -26,18 +30,22 @@ export function createPulse (periodMs: number): Pulse {
   }
 
   return {
+    get size () { return size },
     add (member) {
       const slot = slots.reduce((smallest, slot) => slot.size < smallest.size ? slot : smallest)
       slot.add(member)
-      slotOf.set(member, slot)
+      member.slot = slot
+      size++
       timer ??= setInterval(tick, periodMs / slots.length)
     },
     remove (member) {
-      slotOf.get(member)?.delete(member)
-      slotOf.delete(member)
-      if (slotOf.size > 0) return
+      if (member.slot === undefined) return
+      member.slot.delete(member)
+      member.slot = undefined
+      if (--size > 0) return
       clearInterval(timer)
       timer = undefined
-    }
+    },
+    members: () => slots.flatMap((slot) => [...slot])
   }
 }

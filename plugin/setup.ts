@@ -113,7 +113,7 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
   })
   app.addHook('onClose', async () => {
     for (const repetition of [...hurried, ...unhurried]) repetition.stop()
-    await within(FLUSH_MS, messages.drained().then(messages.producers.release))
+    await Promise.all([within(FLUSH_MS, messages.drained().then(messages.producers.release)), slots.close()])
     messages.close()
     users.close()
     subscriber.close()

@@ -14,6 +14,8 @@ export interface Slots {
   take (userId: string | null): Promise<() => void>
   /** Renews this process's counts. Never rejects. */
   renew (): Promise<void>
+  /** Takes all of this process's streams off at once, while Redis can still be asked; does nothing from then on. Never rejects. */
+  close (): Promise<void>
 }
 
 /** How often `renew` should be called, in ms. */
@@ -46,6 +48,7 @@ return allowed and 1 or 0`
 export function createSlots (redis: Redis, max: number, log: LimitedLog): Slots {
   const process = randomUUID()
   const open = new Map<string, number>()
+  let closed = false
 
   /** Sets this process's count of the user; `limit` 0: whatever the others have. */
   async function count (userId: string, streams: number, limit: number): Promise<boolean> {
@@ -67,13 +70,17 @@ export function createSlots (redis: Redis, max: number, log: LimitedLog): Slots 
   return {
     async take (userId) {
       if (userId === null || max === 0) return () => {}
-      const takeOff = () => { count(userId, add(userId, -1), 0) }
+      const takeOff = () => { if (!closed) count(userId, add(userId, -1), 0) }
       if (await count(userId, add(userId, 1), max)) return takeOff
       takeOff() // what was sent of the user's other streams meanwhile had this one in it
       throw new TooManyConnectionsError(max)
     },
     async renew () {
       await Promise.all([...open].map(async ([userId, streams]) => await count(userId, streams, 0)))
+    },
+    async close () {
+      closed = true
+      await Promise.all([...open.keys()].map(async (userId) => await count(userId, 0, 0)))
     }
   }
 }

@@ -104,13 +104,14 @@ export function createStatements (schema: string | undefined): JournalStatements
         select message_id from unnest($1::uuid[], $2::int[]) as lease (message_id, epoch) join owner using (message_id, epoch)
       ),
       beaten as (
-        update ${messages} m set heartbeat_at = case when $3::boolean then now() else to_timestamp(0) end
+        update ${messages} m set heartbeat_at = now() - make_interval(secs => $3::float8 / 1000)
         from held where m.message_id = held.message_id
       )
       select message_id from unnest($1::uuid[]) as lease (message_id) where message_id not in (select message_id from held)`,
 
     // Only the messages that there is something to say of: the answer is empty while all is well. Behind those that are
-    // read here come some that are read nowhere, whose producer is dead; an index has these, and nothing else.
+    // read here come some that are not, whose producer has been dead for as long again: there is no hurry, and somebody
+    // may go on with them. An index has these, and nothing else.
     inspect: `
       (select known.message_id, m.status, newest.sequence_no, m.heartbeat_at < stale.since
       from unnest($1::uuid[], $2::int[]) as known (message_id, sequence_no)
@@ -123,7 +124,7 @@ export function createStatements (schema: string | undefined): JournalStatements
       union all
       (select message_id, status, null, true
       from ${messages}
-      where status = 'streaming' and heartbeat_at < now() - make_interval(secs => $3::float8 / 1000) and message_id <> all ($1::uuid[])
+      where status = 'streaming' and heartbeat_at < now() - 2 * make_interval(secs => $3::float8 / 1000) and message_id <> all ($1::uuid[])
       limit ${MAX_ORPHANS})`,
 
     // The new epoch fences the producer. The message's row must be locked before: a snapshot older than that could miss

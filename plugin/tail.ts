@@ -1,4 +1,4 @@
-import type { Feed, FeedTail } from './feed.js'
+import type { DatedPage, Feed, FeedTail } from './feed.js'
 
 /** Where a tail's bytes go. */
 export interface Sink {
@@ -15,13 +15,8 @@ export interface Place<Position> {
   endsPast?: Position
   /** How many rows the reader is given before it is live; it ends once more than that are waiting. Default: any number. */
   maxRows?: number
-}
-
-export interface Tail<Position> extends FeedTail<Position> {
-  /** The sink wants more. Nothing is written before the first call. */
-  resume (): void
-  /** No method of the sink is called any more. */
-  close (): void
+  /** Whether the log was seen to be finished: it is read without a subscription, which may not be needed any more. */
+  finished?: boolean
 }
 
 /** Frames of uncommitted events that a tail keeps while it catches up; they are a courtesy, more of them are dropped. */
@@ -31,103 +26,135 @@ const MAX_ASIDE = 16
  * One reader's way through a log: a state machine with two states.
  *
  * *Live*: it has everything that was announced, and takes what comes next from the feed. *Catching up*: it reads the
- * log page by page. It returns to catching up whenever it is unsure, which covers the start, a gap, a socket that
- * was slow for too long, a reconnect to Redis and the look behind a terminal event, all with the same lines of code.
+ * log page by page, one page ahead of its sink. It returns to catching up whenever it is unsure, which covers the start,
+ * a gap, a socket that was slow for too long, a reconnect to Redis and the look behind a terminal event, all with the
+ * same lines of code.
  *
  * A pub/sub message is only a hint that makes it faster; the log decides. A position that was announced and is not
  * in a page read after the announcement is a hole, and is passed over.
  */
-export function createTail<Position> (feed: Feed<Position>, { start, endsPast = start, maxRows = Infinity }: Place<Position>, sink: Sink, compare: (a: Position, b: Position) => number): Tail<Position> {
-  let cursor = start
-  let rowsLeft = maxRows
+export class Tail<Position> implements FeedTail<Position> {
+  readonly #feed: Feed<Position>
+  readonly #sink: Sink
+  readonly #endsPast: Position
+  #cursor: Position
+  #rowsLeft: number
   /** The feed's counters at the last read that found the log's end: what was announced by then was delivered or is a hole. */
-  let announcements = -1
-  let doubts = -1
-  let terminal = false
-  let reading = false
-  let blocked = true // until the sink asks for the first time
-  let closed = false
-  const aside: Buffer[] = []
+  #announcements = -1
+  #doubts = -1
+  #terminal = false
+  /** The log goes on behind the last page. */
+  #behind = false
+  #reading = false
+  /** The next page, which the sink has no room for yet. */
+  #ahead: DatedPage<Position> | null = null
+  #blocked = true // until the sink asks for the first time
+  #closed = false
+  #aside: Buffer[] | null = null
 
-  function deliver (frames: Buffer, last: Position, endsThere: boolean): void {
-    cursor = last
-    terminal = endsThere && compare(last, endsPast) > 0
-    if (!sink.write(frames)) blocked = true
+  constructor (feed: Feed<Position>, { start, endsPast = start, maxRows = Infinity }: Place<Position>, sink: Sink) {
+    this.#feed = feed
+    this.#sink = sink
+    this.#cursor = start
+    this.#endsPast = endsPast
+    this.#rowsLeft = maxRows
+    feed.join(this)
+  }
+
+  get cursor (): Position { return this.#cursor }
+
+  isCurrent (): boolean {
+    return this.#closed || (!this.#reading && !this.#blocked && this.#isLive())
+  }
+
+  /** The sink wants more. Nothing is written before the first call. */
+  resume (): void {
+    this.#blocked = false
+    this.wake()
+  }
+
+  wake (): void {
+    while (!this.#closed && !this.#reading) {
+      if (this.#blocked) {
+        if (this.#behind && this.#ahead === null) this.#read()
+        return
+      }
+      const run = this.#ahead === null ? this.#feed.after(this.#cursor) : null
+      if (this.#ahead !== null) this.#take(this.#ahead)
+      else if (run !== null) this.#deliver(run.frames, run.last, run.terminal)
+      else if (this.#isLive()) return this.#showAside()
+      else this.#read()
+    }
+  }
+
+  show (frame: Buffer): void {
+    this.#aside ??= []
+    if (this.#aside.length < MAX_ASIDE) this.#aside.push(frame)
+    this.wake()
+  }
+
+  finish (last: Buffer | null): void {
+    if (last !== null) this.#sink.write(last)
+    this.#end()
+  }
+
+  /** No method of the sink is called any more. */
+  close (): void {
+    this.#closed = true
+    this.#ahead = null
+    this.#feed.leave(this)
   }
 
   /** A terminal event is believed only once nothing stands behind it in the log. */
-  function isLive (): boolean {
-    const current = compare(cursor, feed.newest) >= 0 || announcements === feed.announcements
-    return current && doubts === feed.doubts && !terminal
+  #isLive (): boolean {
+    const current = this.#feed.log.compare(this.#cursor, this.#feed.newest) >= 0 || this.#announcements === this.#feed.announcements
+    return current && this.#doubts === this.#feed.doubts && !this.#terminal && !this.#behind
   }
 
-  function mayAdvance (): boolean {
-    return !closed && !blocked && !reading
+  #deliver (frames: Buffer, last: Position, endsThere: boolean): void {
+    this.#cursor = last
+    this.#terminal = endsThere && this.#feed.log.compare(last, this.#endsPast) > 0
+    if (!this.#sink.write(frames)) this.#blocked = true
   }
 
-  function advance (): void {
-    while (mayAdvance()) {
-      const run = feed.after(cursor)
-      if (run !== null) deliver(run.frames, run.last, run.terminal)
-      else if (isLive()) return showAside()
-      else catchUp()
-    }
-  }
-
-  async function catchUp (): Promise<void> {
-    reading = true
+  async #read (): Promise<void> {
+    this.#reading = true
     try {
-      const page = await feed.read(cursor)
-      reading = false
-      if (closed) return
-      if (page.rows > rowsLeft) return end() // its cursor brings it back for the rest
-      rowsLeft -= page.rows
-      if (page.frames.length > 0) deliver(page.frames, page.last, page.terminal)
-      cursor = page.last
-      if (page.complete) {
-        if (terminal) return end()
-        rowsLeft = Infinity
-        announcements = page.announcements
-        doubts = page.doubts
-      }
-      advance()
+      const page = await this.#feed.read(this.#cursor)
+      this.#reading = false
+      if (this.#closed) return
+      // By the time that the sink has room, what was the end of the log may not be it any more.
+      if (this.#blocked) this.#ahead = { ...page, complete: false }
+      else this.#take(page)
+      this.wake()
     } catch {
-      end() // the process is shutting down
+      this.#end() // the process is shutting down
     }
   }
 
-  function end (): void {
-    if (closed) return
-    closed = true
-    feed.leave(tail)
-    sink.end()
+  #take (page: DatedPage<Position>): void {
+    this.#ahead = null
+    if (page.rows > this.#rowsLeft) return this.#end() // its cursor brings it back for the rest
+    this.#rowsLeft -= page.rows
+    if (page.frames.length > 0) this.#deliver(page.frames, page.last, page.terminal)
+    this.#cursor = page.last
+    this.#behind = !page.complete
+    if (!page.complete) return
+    if (this.#terminal) return this.#end()
+    this.#rowsLeft = Infinity
+    this.#announcements = page.announcements
+    this.#doubts = page.doubts
+    this.#feed.subscribe(() => {}) // a log that was thought to be finished goes on
   }
 
-  function showAside (): void {
-    while (aside.length > 0 && !blocked) blocked = !sink.write(Buffer.concat(aside.splice(0)))
+  #end (): void {
+    if (this.#closed) return
+    this.close()
+    this.#sink.end()
   }
 
-  const tail: Tail<Position> = {
-    get cursor () { return cursor },
-    isCurrent: () => closed || (!reading && !blocked && isLive()),
-    wake: advance,
-    show (frame) {
-      if (aside.length < MAX_ASIDE) aside.push(frame)
-      advance()
-    },
-    finish (last) {
-      if (last !== null) sink.write(last)
-      end()
-    },
-    resume () {
-      blocked = false
-      advance()
-    },
-    close () {
-      closed = true
-      feed.leave(tail)
-    }
+  #showAside (): void {
+    if (this.#aside === null) return
+    while (this.#aside.length > 0 && !this.#blocked) this.#blocked = !this.#sink.write(Buffer.concat(this.#aside.splice(0)))
   }
-  feed.join(tail)
-  return tail
 }

@@ -27,7 +27,7 @@ export interface UserLogOptions {
  * full. Every method rejects when Redis cannot be asked.
  */
 export interface UserFrames {
-  log (userId: string): Log<string>
+  log: Log<string>
   /** The newest entry's id: where a reader without a cursor begins. */
   newest (userId: string): Promise<string>
   /** Of the users that are known up to an id each: those with an entry past it, and that entry's id. */
@@ -124,12 +124,12 @@ export function createUserFrames (redis: Redis, { eventNames, replayMaxAgeHours,
       })
     },
 
-    log: (userId) => ({
+    log: {
       compare: comparePositions,
       // Two publishers' envelopes may come in another order than their entries, and nothing tells what is between.
       isNext: () => false,
-      read: async (cursor) => await read(userId, cursor)
-    })
+      read
+    }
   }
 }
 

@@ -51,11 +51,13 @@ export function createUserPipe ({ redis, publisher, subscriber, log, publicError
     start: FIRST,
     topic: userTopic,
     log: frames.log,
+    reads,
+    subscriber,
     hear (feed, envelope) {
       const id = announcedId(envelope)
       if (id !== null) feed.advance(id)
     }
-  }, subscriber, reads)
+  })
 
   return {
     publishUserEvent,

@@ -6,6 +6,7 @@ import type { Feeds } from '../plugin/feeds.js'
 import type { JournalRow, MessageState } from '../plugin/journal.js'
 import { canonicalMessageId } from '../plugin/keys.js'
 import { START } from '../plugin/message-log.js'
+import { takeOver } from '../plugin/viewers.js'
 import { CursorHeaders, CursorQuery, ErrorResponse, EventStream, MessageParams } from './schemas.js'
 import type { ServeStream } from './stream.js'
 
@@ -35,13 +36,14 @@ const schema = {
 /** The reconnect route. */
 export const messageEvents: FastifyPluginAsyncTypebox<MessageEventsOptions> = async (app, { access, serve, messages, isTerminal }) => {
   // attachValidation: who is asking is settled first (401), then whether the id is one (400).
-  app.get('/messages/:messageId/events', { schema, attachValidation: true, exposeHeadRoute: false }, async (request, reply) => await serve(reply, async () => {
+  app.get('/messages/:messageId/events', { schema, attachValidation: true, exposeHeadRoute: false, onSend: takeOver }, async (request, reply) => await serve(reply, async () => {
     const userId = await access.identify(request)
     const messageId = canonicalMessageId(request.params.messageId)
     if (messageId === null) throw new InvalidMessageIdError(JSON.stringify(request.params.messageId))
     const message = await access.findMessage(request, userId, messageId, 'read')
     const start = placeOf(parseCursor(request.headers['last-event-id'], request.query.last_event_id), message, isTerminal)
-    if (start !== null) return { userId, feeds: messages, key: messageId, place: () => ({ start }) }
+    const finished = message.status !== 'streaming'
+    if (start !== null) return { userId, feeds: messages, key: messageId, place: () => ({ start, finished }) }
     reply.code(204).send()
     return null
   }))

@@ -25,15 +25,12 @@ export type ServeStream = <Position>(reply: FastifyReply, find: () => Promise<Ta
 export function createServeStream (viewers: Viewers, slots: Slots, overload: JournalOptions['overload']): ServeStream {
   async function open<Position> (reply: FastifyReply, { userId, feeds, key, place }: Target<Position>): Promise<FastifyReply> {
     const giveBack = await slots.take(userId)
-    try {
-      const at = await place()
-      if (!reply.raw.destroyed) return viewers.open(reply, feeds, key, at, giveBack)
-    } catch (error) {
+    if (reply.raw.destroyed) {
       giveBack()
-      throw error
+      return reply.hijack() // the client has left meanwhile
     }
-    giveBack()
-    return reply.hijack() // the client has left meanwhile
+    reply.raw.once('close', giveBack)
+    return viewers.open(reply, feeds, key, await place())
   }
 
   return async (reply, find) => {

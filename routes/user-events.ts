@@ -4,6 +4,7 @@ import { parseStreamCursor } from '../plugin/cursor.js'
 import { UnauthenticatedError } from '../plugin/errors.js'
 import { encodeOpening, PUSH_DISABLED } from '../plugin/sse.js'
 import type { UserPipe } from '../plugin/user-pipe.js'
+import { takeOver } from '../plugin/viewers.js'
 import { CursorHeaders, CursorQuery, ErrorResponse, EventStream } from './schemas.js'
 import type { ServeStream } from './stream.js'
 
@@ -31,7 +32,7 @@ const PUSH_DISABLED_RETRY_MS = 300_000
 
 /** The user's pipe. */
 export const userEvents: FastifyPluginAsyncTypebox<UserEventsOptions> = async (app, { access, serve, users, push }) => {
-  app.get('/events', { schema, exposeHeadRoute: false }, async (request, reply) => await serve(reply, async () => {
+  app.get('/events', { schema, exposeHeadRoute: false, onSend: takeOver }, async (request, reply) => await serve(reply, async () => {
     const userId = await access.identify(request)
     if (userId === null) throw new UnauthenticatedError() // everybody's messages can be read, but nobody's are notifications
     if (!push) {

@@ -1,10 +1,11 @@
 import Fastify from 'fastify'
 import t from 'tap'
-import { createFeed } from '../plugin/feed.js'
+import { Feed } from '../plugin/feed.js'
 import { createLimitedLog } from '../plugin/limited-log.js'
 import type { Log } from '../plugin/log.js'
 import { createReadQueue } from '../plugin/read-queue.js'
-import { createTail } from '../plugin/tail.js'
+import { Tail } from '../plugin/tail.js'
+import { alwaysReady } from './helper/feeds.js'
 
 /** A feed over a log in memory, and what its tails have written. */
 function createTopic () {
@@ -13,13 +14,13 @@ function createTopic () {
   const log: Log<number> = {
     compare: (a, b) => a - b,
     isNext: (cursor, position) => position === cursor + 1,
-    async read (cursor) {
+    async read (_key, cursor) {
       cursors.push(cursor)
       const past = rows.filter((position) => position > cursor)
       return { frames: Buffer.from(past.map((position) => `${position} `).join('')), rows: past.length, last: past.at(-1) ?? cursor, terminal: false, complete: true }
     }
   }
-  const feed = createFeed(log, -1, createReadQueue(8, createLimitedLog(Fastify().log)))
+  const feed = new Feed({ ...alwaysReady, start: -1, log, reads: createReadQueue(8, createLimitedLog(Fastify().log)) }, 'topic')
   return {
     feed,
     /** The cursors that the log was read from. */
@@ -33,7 +34,7 @@ function createTopic () {
     async join () {
       const chunks: Buffer[] = []
       const state = { blocked: false }
-      const tail = createTail(feed, { start: -1 }, { write: (chunk) => { chunks.push(chunk); return !state.blocked }, end () {} }, log.compare)
+      const tail = new Tail(feed, { start: -1 }, { write: (chunk) => { chunks.push(chunk); return !state.blocked }, end () {} })
       tail.resume()
       while (!tail.isCurrent()) await turn()
       chunks.length = 0

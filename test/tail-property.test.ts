@@ -2,11 +2,12 @@ import Fastify from 'fastify'
 import fc from 'fast-check'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import { createFeed } from '../plugin/feed.js'
+import { Feed } from '../plugin/feed.js'
 import { createLimitedLog } from '../plugin/limited-log.js'
 import type { Entry, Log } from '../plugin/log.js'
 import { createReadQueue } from '../plugin/read-queue.js'
-import { createTail, type Sink, type Tail } from '../plugin/tail.js'
+import { Tail, type Sink } from '../plugin/tail.js'
+import { alwaysReady } from './helper/feeds.js'
 
 /** What can happen between the journal, the topic, a socket and its reader. */
 type Step =
@@ -45,7 +46,7 @@ function createMemoryLog (delays: number[]) {
   const log: Log<number> = {
     compare: (a, b) => a - b,
     isNext: (cursor, position) => position === cursor + 1,
-    async read (cursor) {
+    async read (_key, cursor) {
       const [before = 0, after = 0] = [delays[reads++ % delays.length], delays[reads++ % delays.length]]
       for (let i = 0; i < before; i++) await turn()
       const past = rows.filter(({ position }) => position > cursor)
@@ -115,8 +116,8 @@ t.test('whatever is lost, repeated, late, blocked or cut, every reader gets ever
   const logger = createLimitedLog(Fastify({ logger: false }).log)
   await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60 }), fc.array(fc.nat(3), { minLength: 1, maxLength: 10 }), async (steps, delays) => {
     const { rows, log } = createMemoryLog(delays)
-    const feed = createFeed(log, -1, createReadQueue(2, logger))
-    const readers = Array.from({ length: READERS }, () => createReader((cursor, sink) => createTail(feed, { start: cursor }, sink, log.compare)))
+    const feed = new Feed({ ...alwaysReady, start: -1, log, reads: createReadQueue(2, logger) }, 'topic')
+    const readers = Array.from({ length: READERS }, () => createReader((cursor, sink) => new Tail(feed, { start: cursor }, sink)))
     const announced: Array<Entry<number>> = []
     const commit = (skip: number, terminal: boolean): Entry<number> => {
       const position = (rows.at(-1)?.position ?? -1) + skip
