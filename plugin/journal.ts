@@ -15,6 +15,17 @@ export interface JournalRow {
   payload: string
 }
 
+/** The frames of some rows, one behind the other. */
+export interface JournalFrames {
+  rows: number
+  /** The number of the last row, and its type; `null` without rows. */
+  last: number | null
+  eventType: string | null
+  text: string
+  /** Nothing stands behind `last`. */
+  complete: boolean
+}
+
 export interface Message {
   messageId: string
   userId: string | null
@@ -69,6 +80,8 @@ export interface Journal extends Appender {
 
   /** The rows past `cursor` in order: at most `rows`, and no more once their stored size has passed `bytes`. */
   readPage (messageId: string, cursor: number, rows: number, bytes: number): Promise<JournalRow[]>
+  /** The same rows as SSE frames, if no event type and no payload has a line break. */
+  readFrames (messageId: string, cursor: number, rows: number, bytes: number, eventNames: boolean): Promise<JournalFrames>
   findMessage (messageId: string): Promise<MessageState | null>
   /** Makes the message, or takes it over under a new epoch if it may; `null`: it may not, or it belongs to another user. */
   openMessage (messageId: string, userId: string | null, mayContinue: boolean): Promise<OpenedMessage | null>
@@ -106,6 +119,18 @@ export function createJournal (connection: PooledConnection, lockMessages: LockM
 
     async readPage (messageId, cursor, rows, bytes) {
       return (await connection.query('readPage', [messageId, cursor, rows, bytes])).map(toJournalRow)
+    },
+
+    async readFrames (messageId, cursor, rows, bytes, eventNames) {
+      const [row] = await connection.query('readFrames', [messageId, cursor, rows, bytes, eventNames])
+      const [count, last, eventType = null, text, complete] = row ?? []
+      return {
+        rows: Number(count),
+        last: last == null ? null : Number(last),
+        eventType,
+        text: text ?? '',
+        complete: complete !== 'f'
+      }
     },
 
     async findMessage (messageId) {

@@ -1,6 +1,6 @@
 import { decodeEnvelope, payloadType } from './envelope.js'
-import type { Journal, JournalRow } from './journal.js'
-import type { Entry, Log } from './log.js'
+import type { Journal, JournalFrames, JournalRow } from './journal.js'
+import type { Entry, Log, Page } from './log.js'
 import { encodeFrame } from './sse.js'
 
 /** The cursor of a reader that has nothing yet. */
@@ -9,8 +9,7 @@ export const START = -1
 const PAGE_ROWS = 1_000
 /** Of stored size; with the rows' limit it bounds what a reader that has stopped reading costs. */
 const PAGE_BYTES = 256 * 1024
-/** The length word that Postgres stores with a payload and counts in its size. */
-const LENGTH_WORD_BYTES = 4
+const DATA = 'data: '
 
 export interface MessageLogOptions {
   /** The event types that end a message, in `event_type` or in `payload.type`. */
@@ -40,6 +39,26 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
     return terminalTypes.has(eventType) || terminalTypes.has(payloadType(payload) ?? '')
   }
 
+  /** The text of a page whose rows are a line each, or whose line breaks are all ours. */
+  function isPlain ({ rows, text }: JournalFrames): boolean {
+    return !text.includes('\r') && countLines(text) === rows * (options.eventNames ? 4 : 3)
+  }
+
+  /** Whether these are all, the next read says. */
+  async function readRows (messageId: string, cursor: number): Promise<Page<number>> {
+    const rows = await journal.readPage(messageId, cursor, PAGE_ROWS, PAGE_BYTES)
+    const last = rows.at(-1)
+    let text = ''
+    for (const { sequenceNo, eventType, payload } of rows) text += frame(eventType, payload, sequenceNo)
+    return {
+      frames: Buffer.from(text),
+      rows: rows.length,
+      last: last?.sequenceNo ?? cursor,
+      terminal: last !== undefined && isTerminal(last),
+      complete: rows.length === 0
+    }
+  }
+
   return {
     isTerminal,
     encode: (payload) => Buffer.from(frame('error', JSON.stringify(payload))),
@@ -59,20 +78,30 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
       compare: (a, b) => a - b,
       isNext: (cursor, position) => position === cursor + 1,
       async read (messageId, cursor) {
-        const rows = await journal.readPage(messageId, cursor, PAGE_ROWS, PAGE_BYTES)
-        const last = rows.at(-1)
-        let text = ''
-        for (const { sequenceNo, eventType, payload } of rows) text += frame(eventType, payload, sequenceNo)
-        const frames = Buffer.from(text)
+        const page = await journal.readFrames(messageId, cursor, PAGE_ROWS, PAGE_BYTES, options.eventNames)
+        // Rows of another program: pretty-printed, for one. What has come meanwhile may be among them.
+        if (!isPlain(page)) return await readRows(messageId, cursor)
+        const { rows, last, eventType, text, complete } = page
         return {
-          frames,
-          rows: rows.length,
-          last: last?.sequenceNo ?? cursor,
-          terminal: last !== undefined && isTerminal(last),
-          // A frame is longer than its payload is stored, so a page this small was cut by neither limit.
-          complete: rows.length < PAGE_ROWS && frames.length + rows.length * LENGTH_WORD_BYTES < PAGE_BYTES
+          frames: Buffer.from(text),
+          rows,
+          last: last ?? cursor,
+          terminal: last !== null && isTerminal({ eventType: eventType ?? '', payload: lastPayload(text) }),
+          complete
         }
       }
     }
   }
+}
+
+function countLines (text: string): number {
+  let lines = 0
+  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) lines++
+  return lines
+}
+
+/** Of frames of one data line each. */
+function lastPayload (frames: string): string {
+  const end = frames.lastIndexOf('\nid: ')
+  return frames.slice(frames.lastIndexOf('\n', end - 1) + 1 + DATA.length, end)
 }

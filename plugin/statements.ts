@@ -10,7 +10,7 @@ export interface Statement {
 }
 
 export type StatementName =
-  'append' | 'appendAndFinish' | 'appendOne' | 'raiseFloor' | 'findTaken' | 'readPage' | 'findMessage' | 'findLatest' | 'openMessage' |
+  'append' | 'appendAndFinish' | 'appendOne' | 'raiseFloor' | 'findTaken' | 'readFrames' | 'readPage' | 'findMessage' | 'findLatest' | 'openMessage' |
   'heartbeat' | 'inspect' | 'finish' | 'deleteEvents' | 'deleteMessages'
 
 export type JournalStatements = Record<StatementName, Statement>
@@ -61,19 +61,18 @@ export function createStatements (schema: string | undefined): JournalStatements
       left join ${events} e on e.message_id = wanted.message_id and e.sequence_no = wanted.sequence_no
       where newest.sequence_no is not null`,
 
-    // pg_column_size is the stored size: it is known without reading a large payload back from its TOAST table.
-    readPage: `
-      select sequence_no, event_type, payload
+    // The rows' frames as one text: a row costs this process nothing. Line breaks within a payload stay as they are.
+    readFrames: `
+      select page.rows, page.last, newest.event_type, page.frames, page.complete
       from (
-        select sequence_no, event_type, payload, pg_column_size(payload) as size,
-          sum(pg_column_size(payload)) over (order by sequence_no rows unbounded preceding) as total
-        from (
-          select sequence_no, event_type, payload from ${events}
-          where message_id = $1 and sequence_no > $2 order by sequence_no limit $3
-        ) nearest
-      ) measured
-      where total - size < $4
-      order by sequence_no`,
+        select count(*) filter (where fits) as rows, max(sequence_no) filter (where fits) as last, bool_and(fits) as complete,
+          string_agg(case when $5::boolean then 'event: ' || event_type || E'\\n' else '' end
+            || 'data: ' || payload || E'\\nid: ' || sequence_no || E'\\n\\n', '') filter (where fits) as frames
+        from (${page(events)}) nearest
+      ) page
+      left join ${events} newest on newest.message_id = $1 and newest.sequence_no = page.last`,
+
+    readPage: `select sequence_no, event_type, payload from (${page(events)}) nearest where fits order by sequence_no`,
 
     findMessage: `
       select m.user_id, m.status, (extract(epoch from m.created_at) * 1000)::bigint,
@@ -166,6 +165,27 @@ export function createStatements (schema: string | undefined): JournalStatements
   }
   const entries = Object.entries(texts).map(([name, text]) => [name, { name: statementName(name, text), text }])
   return Object.fromEntries(entries) as JournalStatements // the keys are those of `texts`
+}
+
+/** What a compressed payload counts for, as often as it is stored: Postgres does not tell how long it is without reading it. */
+const COMPRESSION = 8
+
+/**
+ * Up to `$3` rows past `$2`, and one more. Those `fits` that come before the stored sizes add up to `$4`; a size is known
+ * without reading a large payload back from its TOAST table.
+ */
+function page (events: string): string {
+  return `
+          select sequence_no, event_type, payload::text as payload, place <= $3 and total - size < $4 as fits
+          from (
+            select sequence_no, event_type, payload, size, row_number() over earlier as place, sum(size) over earlier as total
+            from (
+              select sequence_no, event_type, payload,
+                pg_column_size(payload) * case when pg_column_compression(payload) is null then 1 else ${COMPRESSION} end as size
+              from ${events} where message_id = $1 and sequence_no > $2 order by sequence_no limit $3 + 1
+            ) row
+            window earlier as (order by sequence_no rows unbounded preceding)
+          ) measured`
 }
 
 /** Unique per text: two schemas, or two versions behind one connection pooler, never meet under one name. */

@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startApp } from './helper/app.js'
 import { connect, ids, type Connection } from './helper/sse.js'
@@ -107,12 +109,15 @@ t.test('no keepalive goes into a blocked socket, be there much behind it or noth
 
 t.test('at shutdown a reader that does not read is cut, and does not hold the app up', async (t) => {
   const { app, url } = await startApp(t)
+  const answering = once(app.server, 'request')
   const { messageId } = await app.journal.openMessage({ userId: 'ada' })
   await app.pg.query(`insert into message_events (message_id, sequence_no, event_type, payload)
     select $1, n, 'answer', json_build_object('answer', repeat('x', 10000)) from generate_series(0, 1999) n`, [messageId])
   const reader = await connect(t, `${url}/api/messages/${messageId}/events`)
   await reader.until(({ events }) => events.length > 0)
   reader.response.pause()
+  const [, response] = await answering as [IncomingMessage, ServerResponse]
+  while (!response.writableNeedDrain) await turn()
   await app.close()
   t.match(app.journal.stats(), { viewers: 0, topics: 0 })
   reader.response.resume()
