@@ -6,7 +6,7 @@ import { encodeFrame } from './sse.js'
 /** The cursor of a reader that has nothing yet. */
 export const START = -1
 
-const PAGE_ROWS = 1_000
+const PAGE_ROWS = 1_024
 /** Of stored size; with the rows' limit it bounds what a reader that has stopped reading costs. */
 const PAGE_BYTES = 256 * 1024
 const DATA = 'data: '
@@ -79,8 +79,8 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
       isNext: (cursor, position) => position === cursor + 1,
       async read (messageId, cursor) {
         const page = await journal.readFrames(messageId, cursor, PAGE_ROWS, PAGE_BYTES, options.eventNames)
-        // Rows of another program: pretty-printed, for one. What has come meanwhile may be among them.
-        if (!isPlain(page)) return await readRows(messageId, cursor)
+        // Large ones; or another program's, pretty-printed for one.
+        if (page === null || !isPlain(page)) return await readRows(messageId, cursor)
         const { rows, last, eventType, text, complete } = page
         return {
           frames: Buffer.from(text),

@@ -61,18 +61,30 @@ export function createStatements (schema: string | undefined): JournalStatements
       left join ${events} e on e.message_id = wanted.message_id and e.sequence_no = wanted.sequence_no
       where newest.sequence_no is not null`,
 
-    // The rows' frames as one text: a row costs this process nothing. Line breaks within a payload stay as they are.
+    // The rows' frames as one text, as a row by itself costs this process most; line breaks within a payload stay as they
+    // are. None where the page would be too large: it is read by itself then. A window over the rows cost twice as much as
+    // the two scans.
     readFrames: `
-      select page.rows, page.last, newest.event_type, page.frames, page.complete
+      select page.rows, page.last, newest.event_type,
+        case when page.size < $4 then (
+          select string_agg(case when $5::boolean then 'event: ' || event_type || E'\\n' else '' end
+            || 'data: ' || payload::text || E'\\nid: ' || sequence_no || E'\\n\\n', '')
+          from (${nearest(events)}) row
+        ) end,
+        page.rows < $3
       from (
-        select count(*) filter (where fits) as rows, max(sequence_no) filter (where fits) as last, bool_and(fits) as complete,
-          string_agg(case when $5::boolean then 'event: ' || event_type || E'\\n' else '' end
-            || 'data: ' || payload || E'\\nid: ' || sequence_no || E'\\n\\n', '') filter (where fits) as frames
-        from (${page(events)}) nearest
+        select count(*) as rows, max(sequence_no) as last, coalesce(sum(${SIZE}), 0) as size from (${nearest(events)}) row
       ) page
       left join ${events} newest on newest.message_id = $1 and newest.sequence_no = page.last`,
 
-    readPage: `select sequence_no, event_type, payload from (${page(events)}) nearest where fits order by sequence_no`,
+    readPage: `
+      select sequence_no, event_type, payload
+      from (
+        select *, sum(size) over (order by sequence_no rows unbounded preceding) - size as before
+        from (select *, ${SIZE} as size from (${nearest(events)}) row) measured
+      ) page
+      where before < $4
+      order by sequence_no`,
 
     findMessage: `
       select m.user_id, m.status, (extract(epoch from m.created_at) * 1000)::bigint,
@@ -167,25 +179,14 @@ export function createStatements (schema: string | undefined): JournalStatements
   return Object.fromEntries(entries) as JournalStatements // the keys are those of `texts`
 }
 
-/** What a compressed payload counts for, as often as it is stored: Postgres does not tell how long it is without reading it. */
-const COMPRESSION = 8
-
 /**
- * Up to `$3` rows past `$2`, and one more. Those `fits` that come before the stored sizes add up to `$4`; a size is known
- * without reading a large payload back from its TOAST table.
+ * A payload's stored size, which is known without reading it back from its TOAST table; how long a compressed one is
+ * Postgres does not tell, and it counts eight times.
  */
-function page (events: string): string {
-  return `
-          select sequence_no, event_type, payload::text as payload, place <= $3 and total - size < $4 as fits
-          from (
-            select sequence_no, event_type, payload, size, row_number() over earlier as place, sum(size) over earlier as total
-            from (
-              select sequence_no, event_type, payload,
-                pg_column_size(payload) * case when pg_column_compression(payload) is null then 1 else ${COMPRESSION} end as size
-              from ${events} where message_id = $1 and sequence_no > $2 order by sequence_no limit $3 + 1
-            ) row
-            window earlier as (order by sequence_no rows unbounded preceding)
-          ) measured`
+const SIZE = 'pg_column_size(payload) * case when pg_column_compression(payload) is null then 1 else 8 end'
+
+function nearest (events: string): string {
+  return `select sequence_no, event_type, payload from ${events} where message_id = $1 and sequence_no > $2 order by sequence_no limit $3`
 }
 
 /** Unique per text: two schemas, or two versions behind one connection pooler, never meet under one name. */
