@@ -22,7 +22,7 @@ export interface Bench extends BenchOptions {
   scaled (value: number): number
   /** A process that ends with the scenario. */
   start<Served extends Methods> (file: string, execArgv?: string[]): Promise<Remote<Served>>
-  /** A contender's process, started with these servers or others. */
+  /** A contender's process, started with these servers or others. Its `end` rejects when its log told of trouble. */
   startRuntime (file: string, config?: Partial<RuntimeConfig>): Promise<{ app: RemoteRuntime, url: string }>
   /** Empties the tables, and has the dirty pages on disk, so that nobody pays for what was written before. */
   clear (): Promise<void>
@@ -60,9 +60,17 @@ export function createBench (servers: RuntimeConfig, folder: string, options: Be
       return remote
     },
     async startRuntime (file, config) {
-      const app = await bench.start<RuntimeMethods>(file, file === OURS ? profiling() : [])
+      const remote = await bench.start<RuntimeMethods>(file, file === OURS ? profiling() : [])
+      const app: RemoteRuntime = {
+        ...remote,
+        async end () {
+          const complaints = await remote.call('complaints').catch(() => []) // it may be gone
+          await remote.end()
+          checkComplaints(file, complaints)
+        }
+      }
       const url = await app.call('start', { ...servers, ...config })
-      closers.push(async () => { checkComplaints(file, await app.call('complaints').catch(() => [])) }) // unless it was killed
+      closers.push(app.end)
       return { app, url }
     },
     async clear () {

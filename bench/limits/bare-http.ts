@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { LISTEN } from '../harness/app-settings.js'
 import { serveRuntime } from '../harness/runtime.js'
 import { frameOf, keyOf } from '../harness/workload.js'
 
@@ -39,7 +40,7 @@ serveRuntime(async () => {
     bodies.set(pathname, body)
     response.end(body)
   })
-  server.listen(0, '127.0.0.1', 4_096)
+  server.listen({ ...LISTEN, port: 0 })
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo // it listens on TCP
 

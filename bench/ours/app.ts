@@ -2,10 +2,10 @@
 import postgres from '@fastify/postgres'
 import redis from '@fastify/redis'
 import Fastify from 'fastify'
+import { LISTEN, POOL_SIZE } from '../harness/app-settings.js'
 import { createQuietLog } from '../harness/quiet-log.js'
 import { serveRuntime } from '../harness/runtime.js'
 import { EVENT_TYPE, keyOf, payloadOf, USER_ID } from '../harness/workload.js'
-import { POOL_SIZE } from '../harness/pool-size.js'
 
 // Not by a static import: where nothing is built yet, there is nothing that the type check could find
 const built = new URL('../../dist/plugin/index.js', import.meta.url).href
@@ -17,7 +17,7 @@ serveRuntime(async ({ databaseUrl, redisUrl, port = 0 }) => {
   await app.register(postgres, { connectionString: databaseUrl, max: POOL_SIZE })
   await app.register(redis, { url: redisUrl })
   await app.register(messageJournal, { prefix: '/api', identify: () => USER_ID, maxConnectionsPerUser: 0 })
-  const url = await app.listen({ host: '127.0.0.1', port })
+  const url = await app.listen({ ...LISTEN, port })
 
   return {
     url,
