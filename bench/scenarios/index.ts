@@ -3,6 +3,7 @@ import { append1 } from './append-1.js'
 import { append1000 } from './append-1000.js'
 import { append32 } from './append-32.js'
 import { fanOut } from './fan-out.js'
+import { growth } from './growth.js'
 import { idle } from './idle.js'
 import { live1000 } from './live-1000.js'
 import { liveLatency } from './live-latency.js'
@@ -11,4 +12,4 @@ import { replayLarge } from './replay-large.js'
 import { storm } from './storm.js'
 
 /** In the order of the report. A new scenario is a file here and a line in this list. */
-export const scenarios: readonly Scenario[] = [append1, append32, append1000, liveLatency, live1000, fanOut, replayLarge, replayMany, idle, storm]
+export const scenarios: readonly Scenario[] = [append1, append32, append1000, liveLatency, live1000, fanOut, replayLarge, replayMany, idle, storm, growth]
