@@ -27,6 +27,7 @@ export interface Bench extends BenchOptions {
   /** Empties the tables, and has the dirty pages on disk, so that nobody pays for what was written before. */
   clear (): Promise<void>
   checkpoint (): Promise<void>
+  clearRedis (): Promise<void>
   /** How many connections of Redis are subscribed to something. */
   subscribers (): Promise<number>
   /** How many PUBLISH commands Redis has executed so far. */
@@ -73,6 +74,7 @@ export function createBench (servers: RuntimeConfig, folder: string, options: Be
       closers.push(app.end)
       return { app, url }
     },
+    clearRedis: async () => { await askRedis(servers.redisUrl, 'FLUSHALL') },
     async clear () {
       await pool.query('truncate messages, message_events')
       await bench.checkpoint()

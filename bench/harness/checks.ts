@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Bench } from './bench.js'
-import { messageIdSql, PAYLOAD_BYTES, payloadSql } from './workload.js'
+import { connectRedis } from './redis.js'
+import { keyOf, messageIdSql, PAYLOAD_BYTES, payloadOf, payloadSql } from './workload.js'
 
 /** What a measurement found wrong; it fails the run. */
 export class CheckError extends Error {
@@ -31,6 +32,26 @@ export async function checkRows (bench: Pick<Bench, 'query'>, events: number, fi
   expectEqual('bytes in the table', found?.bytes ?? NaN, events * PAYLOAD_BYTES)
   expectEqual('rows with other bytes than were written', found?.wrong ?? NaN, 0)
   if (found?.dense !== true) throw new CheckError('the numbers of a message have a gap')
+}
+
+/**
+ * The users' streams hold so many notifications, those of each numbered from 0 without a gap, with the payloads that were written.
+ */
+export async function checkStreams (redisUrl: string, userIds: readonly string[], events: number): Promise<void> {
+  const { redis, close } = await connectRedis(redisUrl)
+  try {
+    let found = 0
+    for (const userId of userIds) {
+      const entries = await redis.xrange(`user:${userId}:stream`, '-', '+')
+      for (const [n, [id, [, envelope]]] of entries.entries()) {
+        if (envelope?.endsWith(`"payload":${JSON.stringify(payloadOf(keyOf(userId), n))}}`) !== true) throw new CheckError(`entry ${id} of ${userId} is ${envelope}`)
+      }
+      found += entries.length
+    }
+    expectEqual('notifications in Redis', found, events)
+  } finally {
+    await close()
+  }
 }
 
 /** Redis has executed so many PUBLISH commands since it had executed `before`; the last ones may still be under way. */

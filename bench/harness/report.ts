@@ -50,7 +50,7 @@ export function section (result: Result, machine: Machine): string {
 }
 
 function goalRows (result: Result): string[][] {
-  return result.goals.map((goal) => [goal.text, formatSummary(goal.reached, unitOf(goal, result.metrics)), goal.met ? 'met' : '**missed**'])
+  return result.goals.map((goal) => [goal.text, formatSummary(goal.reached, unitOf(goal, result.metrics)), goal.met === null ? 'no goal is set' : goal.met ? 'met' : '**missed**'])
 }
 
 function describe ({ cpu, cores, memoryGiB, system, disk, versions }: Machine): string {

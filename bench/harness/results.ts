@@ -14,7 +14,8 @@ export interface Result extends Pick<Scenario, 'name' | 'title' | 'description' 
 export interface GoalResult extends Goal {
   /** Over the rounds. */
   reached: Summary
-  met: boolean
+  /** `null`: nothing was asked for. */
+  met: boolean | null
 }
 
 /** The values of one metric of one contender, one a round. */
@@ -23,14 +24,15 @@ export function valuesOf (contenders: Result['contenders'], name: ContenderName,
 }
 
 export function judge (goal: Goal, contenders: Result['contenders']): GoalResult {
-  const { metric, of = 'ours', to, always = false, atMost = Infinity, atLeast = -Infinity } = goal
+  const { metric, of = 'ours', to, always = false, atMost, atLeast } = goal
   const others = to === undefined ? [] : valuesOf(contenders, to.contender, metric)
   const reached = summarize(valuesOf(contenders, of, metric).map((value, round) => {
     if (to === undefined) return value
     const other = others[round] ?? NaN
     return to.by === 'ratio' ? value / other : value - other
   }))
-  const met = always ? reached.high <= atMost && reached.low >= atLeast : reached.median <= atMost && reached.median >= atLeast
+  const [low, high] = always ? [reached.low, reached.high] : [reached.median, reached.median]
+  const met = atMost === undefined && atLeast === undefined ? null : high <= (atMost ?? Infinity) && low >= (atLeast ?? -Infinity)
   return { ...goal, reached, met }
 }
 

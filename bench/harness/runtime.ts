@@ -1,6 +1,6 @@
 import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks'
 import { memory, peakBytes, resetPeak } from './process-memory.js'
-import { append, flood, pace, type Write } from './producing.js'
+import { append, flood, pace, paceMany, type Write } from './producing.js'
 import { watchQueries, type QueryWatch } from './queries.js'
 import type { Remote } from './remote.js'
 import { serve } from './serve.js'
@@ -20,6 +20,8 @@ export interface Runtime {
   url: string
   /** A writer for a message; made outside of the time that is measured. */
   openWriter (messageId: string): Promise<Write>
+  /** A writer of a user's notifications. */
+  openUserWriter? (userId: string): Write
   /** What its log said that it should not have had to. */
   complaints?: string[]
   close (): Promise<unknown>
@@ -38,6 +40,12 @@ export function createRuntimeMethods (start: (config: RuntimeConfig) => Promise<
   function runtime (): Runtime {
     if (running === null) throw new Error('not started')
     return running
+  }
+
+  function userWriters (userIds: readonly string[]): Write[] {
+    const { openUserWriter } = runtime()
+    if (openUserWriter === undefined) throw new Error('it has no notifications')
+    return userIds.map((userId) => openUserWriter(userId))
   }
 
   function writerOf (messageId: string): Write {
@@ -74,6 +82,9 @@ export function createRuntimeMethods (start: (config: RuntimeConfig) => Promise<
       const write = writerOf(messageId)
       for (let n = 0; n < count; n++) await write(n)
     },
+    /** Each user's notifications are awaited, from 0 on; see `append`. */
+    notify: async (userIds: string[], durationMs: number) => await append(userWriters(userIds), durationMs),
+    paceUsers: async (userIds: string[], events: number, perTick: number, intervalMs: number) => await paceMany(userWriters(userIds), events, perTick, intervalMs),
     memory,
     resetPeak,
     peakBytes,
