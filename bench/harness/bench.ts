@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import pg from 'pg'
 import { askRedis } from '../../demo/services/redis.js'
 import { CheckError } from './checks.js'
@@ -15,13 +16,13 @@ export interface BenchOptions {
 /** What a scenario has to work with: private servers, processes, and a way to ask the database. */
 export interface Bench extends BenchOptions {
   readonly servers: RuntimeConfig
-  /** A folder on a disk, for other servers' data. */
+  /** Where the servers' data is, on a disk. */
   readonly folder: string
   query<Row extends pg.QueryResultRow> (sql: string, values?: unknown[]): Promise<Row[]>
   /** The number, or a tenth of it in a quick run. */
   scaled (value: number): number
   /** A process that ends with the scenario. */
-  start<Served extends Methods> (file: string, execArgv?: string[]): Promise<Remote<Served>>
+  start<Served extends Methods> (file: string): Promise<Remote<Served>>
   /** A contender's process, started with these servers or others. Its `end` rejects when its log told of trouble. */
   startRuntime (file: string, config?: Partial<RuntimeConfig>): Promise<{ app: RemoteRuntime, url: string }>
   /** Empties the tables, and has the dirty pages on disk, so that nobody pays for what was written before. */
@@ -34,6 +35,7 @@ export interface Bench extends BenchOptions {
   publishes (): Promise<number>
   /** To be called when the scenario is over; the last one first. */
   defer (close: () => Promise<unknown>): void
+  beginScenario (name: string): void
   /** Ends everything that was started since the last call. Rejects, when all of it is gone, if an app's log told of trouble. */
   endScenario (): Promise<void>
   close (): Promise<void>
@@ -48,6 +50,8 @@ export function createBench (servers: RuntimeConfig, folder: string, options: Be
   const pool = new pg.Pool({ connectionString: servers.databaseUrl, max: 2 })
   pool.on('error', () => {})
   let closers: Array<() => Promise<unknown>> = []
+  let scenario = ''
+  let profiles = 0
 
   const bench: Bench = {
     servers,
@@ -55,13 +59,13 @@ export function createBench (servers: RuntimeConfig, folder: string, options: Be
     ...options,
     query: async <Row extends pg.QueryResultRow>(sql: string, values?: unknown[]) => (await pool.query<Row>(sql, values)).rows,
     scaled: (value) => options.quick ? Math.ceil(value / 10) : value,
-    async start<Served extends Methods> (file: string, execArgv: string[] = []) {
-      const remote = await startRemote<Served>(new URL(file, root), execArgv)
+    async start<Served extends Methods> (file: string) {
+      const remote = await startRemote<Served>(new URL(file, root))
       closers.push(remote.end)
       return remote
     },
     async startRuntime (file, config) {
-      const remote = await bench.start<RuntimeMethods>(file, file === OURS ? profiling() : [])
+      const remote = await bench.start<RuntimeMethods>(file)
       const app: RemoteRuntime = {
         ...remote,
         async end () {
@@ -70,7 +74,7 @@ export function createBench (servers: RuntimeConfig, folder: string, options: Be
           checkComplaints(file, complaints)
         }
       }
-      const url = await app.call('start', { ...servers, ...config })
+      const url = await app.call('start', { ...servers, ...config, ...file === OURS && profiling() })
       closers.push(app.end)
       return { app, url }
     },
@@ -89,6 +93,10 @@ export function createBench (servers: RuntimeConfig, folder: string, options: Be
       return list.match(/ flags=\w*P/g)?.length ?? 0
     },
     defer (close) { closers.push(close) },
+    beginScenario (name) {
+      scenario = name
+      profiles = 0
+    },
     async endScenario () {
       const ending = closers.reverse()
       closers = []
@@ -99,8 +107,8 @@ export function createBench (servers: RuntimeConfig, folder: string, options: Be
     close: async () => { await pool.end() }
   }
 
-  function profiling (): string[] {
-    return options.profiles === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profiles}`]
+  function profiling (): Pick<RuntimeConfig, 'profile'> {
+    return options.profiles === null ? {} : { profile: join(options.profiles, `${scenario}-${++profiles}.cpuprofile`) }
   }
 
   return bench

@@ -26,11 +26,12 @@ export function valuesOf (contenders: Result['contenders'], name: ContenderName,
 export function judge (goal: Goal, contenders: Result['contenders']): GoalResult {
   const { metric, of = 'ours', to, always = false, atMost, atLeast } = goal
   const others = to === undefined ? [] : valuesOf(contenders, to.contender, metric)
-  const reached = summarize(valuesOf(contenders, of, metric).map((value, round) => {
+  const values = valuesOf(contenders, of, metric).map((value, round) => {
     if (to === undefined) return value
     const other = others[round] ?? NaN
     return to.by === 'ratio' ? value / other : value - other
-  }))
+  })
+  const reached = summarize(values.length === 0 ? [NaN] : values)
   const [low, high] = always ? [reached.low, reached.high] : [reached.median, reached.median]
   const met = atMost === undefined && atLeast === undefined ? null : high <= (atMost ?? Infinity) && low >= (atLeast ?? -Infinity)
   return { ...goal, reached, met }

@@ -9,6 +9,7 @@ import type { Contender, Sample, Scenario } from './scenario.js'
  */
 export async function runScenario (scenario: Scenario, bench: Bench, machine: Machine): Promise<Result> {
   const { name, title, description, metrics, absent, goals } = scenario
+  bench.beginScenario(name)
   try {
     const contenders = await scenario.prepare(bench)
     const samples = new Map<Contender, Sample[]>(contenders.map((contender) => [contender, []]))

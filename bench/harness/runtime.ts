@@ -1,4 +1,5 @@
 import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks'
+import { startCpuProfile } from './cpu-profile.js'
 import { memory, peakBytes, resetPeak } from './process-memory.js'
 import { append, flood, pace, paceMany, type Write } from './producing.js'
 import { watchQueries, type QueryWatch } from './queries.js'
@@ -12,6 +13,8 @@ export interface RuntimeConfig {
   port?: number
   /** Statements and delays of the event loop are counted; it costs a little. */
   watched?: boolean
+  /** Where its CPU profile goes, from its start to its end. */
+  profile?: string
 }
 
 /** A contender as it runs in its process. */
@@ -36,6 +39,7 @@ export function createRuntimeMethods (start: (config: RuntimeConfig) => Promise<
   let running: Runtime | null = null
   let queries: QueryWatch | null = null
   let loop: IntervalHistogram | null = null
+  let stopProfile = async () => {}
 
   function runtime (): Runtime {
     if (running === null) throw new Error('not started')
@@ -67,6 +71,7 @@ export function createRuntimeMethods (start: (config: RuntimeConfig) => Promise<
         loop.enable()
       }
       running = await start(config)
+      if (config.profile !== undefined) stopProfile = await startCpuProfile(config.profile)
       reset()
       return running.url
     },
@@ -98,7 +103,10 @@ export function createRuntimeMethods (start: (config: RuntimeConfig) => Promise<
     /** In ms, beyond the resolution. */
     loopDelay: () => ({ p99Ms: delayMs(loop?.percentile(99)), mostMs: delayMs(loop?.max) }),
     complaints: () => running?.complaints ?? [],
-    close: async () => { await running?.close() }
+    async close () {
+      await stopProfile()
+      await running?.close()
+    }
   }
 }
 
