@@ -1,4 +1,5 @@
 import pg from 'pg'
+import type { Filling } from './filling.js'
 import { EVENT_TYPE, END_PAYLOAD, END_TYPE, messageIdSql, payloadSql, USER_ID } from './workload.js'
 
 /** A session's memory for building an index. */
@@ -6,10 +7,10 @@ const BUILD_MEMORY = '512MB'
 const CONNECTIONS = 2
 
 /**
- * Fills an empty journal with finished messages, as fast as the server can: without the indexes and keys of `message_events`, which are then
+ * Fills an empty journal with messages, as fast as the server can: without the indexes and keys of `message_events`, which are then
  * made again from their own definitions. Ends with the rows on disk and known to the planner.
  */
-export async function fillInBulk (databaseUrl: string, messages: number, rows: number): Promise<void> {
+export async function fillInBulk (databaseUrl: string, { messages, rows, finished }: Omit<Filling, 'first'>): Promise<void> {
   const clients = await Promise.all(Array.from({ length: CONNECTIONS }, async () => {
     const client = new pg.Client({ connectionString: databaseUrl })
     await client.connect()
@@ -17,12 +18,12 @@ export async function fillInBulk (databaseUrl: string, messages: number, rows: n
   }))
   const [client] = clients
   if (client === undefined) throw new Error('no connection')
-  await client.query(`insert into messages (message_id, user_id, status) select ${messageIdSql('n')}, $1, 'complete' from generate_series(0, $2::int - 1) n`, [USER_ID, messages])
+  await client.query(`insert into messages (message_id, user_id, status) select ${messageIdSql('n')}, $1, $2 from generate_series(0, $3::int - 1) n`, [USER_ID, finished ? 'complete' : 'streaming', messages])
   const restore = await dropIndexes(client)
   await Promise.all(clients.map(async (client, index) => {
     const from = Math.floor(messages * index / CONNECTIONS)
     const to = Math.floor(messages * (index + 1) / CONNECTIONS) - 1
-    await client.query(insertRows(), [rows - 1, from, to, messages])
+    await client.query(insertRows(), [rows - 1, from, to, messages, finished])
   }))
   await client.query(`set maintenance_work_mem = '${BUILD_MEMORY}'`)
   for (const sql of restore) await client.query(sql)
@@ -32,14 +33,14 @@ export async function fillInBulk (databaseUrl: string, messages: number, rows: n
 }
 
 /**
- * `$1`: the number of the last row, `$2` to `$3`: the messages, `$4`: how many there will be. They are a second apart, and each row a
+ * `$1`: the number of the last row, `$2` to `$3`: the messages, `$4`: how many there will be, `$5`: whether they have ended. They are a second apart, and each row a
  * millisecond. The zero makes the messages the outer loop: the rows of each stand together, whatever the planner thinks.
  */
 function insertRows (): string {
   return `
     insert into message_events (message_id, sequence_no, event_type, payload, created_at)
-    select id, n, case when n = $1 then '${END_TYPE}' else '${EVENT_TYPE}' end,
-      (case when n = $1 then '${JSON.stringify(END_PAYLOAD)}' else ${payloadSql('id', 'n')} end)::json,
+    select id, n, case when $5 and n = $1 then '${END_TYPE}' else '${EVENT_TYPE}' end,
+      (case when $5 and n = $1 then '${JSON.stringify(END_PAYLOAD)}' else ${payloadSql('id', 'n')} end)::json,
       now() + make_interval(secs => message - $4::int + n / 1000.0)
     from generate_series($2::int, $3::int) message, lateral (select ${messageIdSql('message')} as id) ids, lateral generate_series(0, $1::int + 0 * message) n`
 }

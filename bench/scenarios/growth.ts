@@ -37,7 +37,8 @@ async function createDatabase (bench: Bench, name: string): Promise<string> {
 /** Measures an app on a table with so many messages; what it appends is left where the table is large, and goes where it would not be small any more. */
 async function createMeasure (bench: Bench, cannon: Remote<CannonMethods>, name: string, messages: number): Promise<() => Promise<Sample>> {
   const databaseUrl = await createDatabase(bench, name)
-  await fillInBulk(databaseUrl, messages, ROWS)
+  const filling = { messages, rows: ROWS, finished: true }
+  await fillInBulk(databaseUrl, filling)
   const { app, url } = await bench.startRuntime('ours/app.ts', { databaseUrl })
   const client = new pg.Client({ connectionString: databaseUrl })
   await client.connect()
@@ -54,7 +55,7 @@ async function createMeasure (bench: Bench, cannon: Remote<CannonMethods>, name:
     next += PRODUCERS
     if (messages === 1) {
       await query('truncate messages, message_events')
-      await fillInBulk(databaseUrl, messages, ROWS)
+      await fillInBulk(databaseUrl, filling)
     }
     return perSecond(appended)
   }

@@ -5,7 +5,7 @@ import type { CannonMethods } from '../load/cannon.js'
 
 const CONNECTIONS = 100
 const ROWS = 1_000
-const DURATION_S = 3
+const DURATION_S = 2
 const WARM_UP_S = 1
 
 export const replayMany: Scenario = {

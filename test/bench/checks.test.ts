@@ -38,7 +38,7 @@ t.test('the bulk load leaves the tables that the migrations make', async (t) => 
     select pg_get_constraintdef(oid) as definition from pg_constraint where conrelid = 'message_events'::regclass
     union all select pg_get_indexdef(indexrelid) from pg_index where indrelid = 'message_events'::regclass order by 1`)
   const before = await shape()
-  await fillInBulk(bench.databaseUrl, 3, 10)
+  await fillInBulk(bench.databaseUrl, { messages: 3, rows: 10, finished: true })
   t.same(await shape(), before)
   const [message] = await bench.query<{ rows: number, ends: number, dense: boolean }>(`
     select count(*)::int as rows, count(*) filter (where event_type = 'end')::int as ends, max(sequence_no) = 9 as dense from message_events`)
