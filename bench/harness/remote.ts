@@ -68,7 +68,7 @@ export async function startRemote<Served extends Methods> (file: URL): Promise<R
       if (gone) return reject(new Error(`${path} has ended`))
       const call: Call = { id: ++calls, name, parameters }
       waiting.set(call.id, { resolve: resolve as (value: unknown) => void, reject }) // the process serves these methods
-      child.send(call)
+      child.send(call, (error) => { if (error !== null) reject(error) })
     }),
     async end () {
       const force = setTimeout(() => { child.kill('SIGKILL') }, END_TIMEOUT_MS)

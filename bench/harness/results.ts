@@ -2,16 +2,16 @@ import type { Contender, ContenderName, Goal, Metric, Sample, Scenario } from '.
 import type { Machine } from './machine.js'
 import { summarize, type Summary } from './statistics.js'
 
-/** What `results.json` holds of a scenario: all that the report and the chart are made of. */
+/** What `results.json` holds of a scenario: all that the report and the chart are made of, and nothing that follows from the rest. */
 export interface Result extends Pick<Scenario, 'name' | 'title' | 'description' | 'metrics' | 'absent'> {
   machine: Machine
   /** When it was measured: an ISO date. */
   date: string
   contenders: Array<Pick<Contender, 'name' | 'what'> & { samples: Sample[] }>
-  goals: GoalResult[]
+  goals: Goal[]
 }
 
-export interface GoalResult extends Goal {
+export interface Judgement {
   /** Over the rounds. */
   reached: Summary
   /** `null`: nothing was asked for. */
@@ -23,7 +23,7 @@ export function valuesOf (contenders: Result['contenders'], name: ContenderName,
   return contenders.find((contender) => contender.name === name)?.samples.flatMap((sample) => sample[metric] ?? []) ?? []
 }
 
-export function judge (goal: Goal, contenders: Result['contenders']): GoalResult {
+export function judge (goal: Goal, contenders: Result['contenders']): Judgement {
   const { metric, of = 'ours', to, always = false, atMost, atLeast } = goal
   const others = to === undefined ? [] : valuesOf(contenders, to.contender, metric)
   const values = valuesOf(contenders, of, metric).map((value, round) => {
@@ -34,7 +34,7 @@ export function judge (goal: Goal, contenders: Result['contenders']): GoalResult
   const reached = summarize(values.length === 0 ? [NaN] : values)
   const [low, high] = always ? [reached.low, reached.high] : [reached.median, reached.median]
   const met = atMost === undefined && atLeast === undefined ? null : high <= (atMost ?? Infinity) && low >= (atLeast ?? -Infinity)
-  return { ...goal, reached, met }
+  return { reached, met }
 }
 
 export function unitOf ({ to, metric }: Goal, metrics: Record<string, Metric>): string {
