@@ -4,7 +4,7 @@
  * writes nothing. Exits with 1 when a count, an order or a byte was wrong; a goal that is missed is in the report.
  */
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -35,17 +35,30 @@ const { values: { only, rounds, quick, profile } } = parseArgs({
 })
 
 const closers: Array<() => Promise<unknown>> = []
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupt)
 try {
-  process.exitCode = await main(chosen(), {
-    rounds: rounds === undefined ? (quick ? 1 : DEFAULT_ROUNDS) : Number(rounds),
-    quick,
-    profiles: profile ? PROFILES : null
-  })
+  process.exitCode = await main(chosen(), { rounds: roundsOf(rounds), quick, profiles: profile ? PROFILES : null })
 } catch (error) {
   console.error('The benchmark could not be run:', error)
   process.exitCode = 1
 } finally {
-  for (const close of closers.reverse()) await close()
+  await close()
+}
+
+async function close (): Promise<void> {
+  for (const close of closers.splice(0).reverse()) await close()
+}
+
+/** The processes that measure end with this one. */
+async function interrupt (signal: NodeJS.Signals): Promise<void> {
+  await close()
+  process.exit(128 + constants.signals[signal])
+}
+
+function roundsOf (text: string | undefined): number {
+  if (text === undefined) return quick ? 1 : DEFAULT_ROUNDS
+  if (!/^[1-9]\d*$/.test(text)) throw new Error(`--rounds must be a whole number, at least 1, not ${text}`)
+  return Number(text)
 }
 
 function chosen (): readonly Scenario[] {
@@ -56,10 +69,11 @@ function chosen (): readonly Scenario[] {
 async function main (chosen: readonly Scenario[], options: BenchOptions): Promise<number> {
   const folder = await makeFolder()
   closers.push(() => rm(folder, { recursive: true, force: true }))
-  const postgres = await startPostgres({ dataDir: join(folder, 'postgres') })
+  const postgres = await startPostgres({ dataDir: join(folder, 'postgres'), persistent: false })
   closers.push(() => postgres.stop())
   const redis = await startRedis()
   closers.push(() => redis.stop())
+  if (redis.kind === 'js-redis-server') throw new Error('redis-server or valkey-server is needed: the stand-in would be what is measured')
   await migrate(postgres.url)
   const bench = createBench({ databaseUrl: postgres.url, redisUrl: redis.url }, folder, options)
   closers.push(bench.close)

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import pg from 'pg'
 import { askRedis } from '../../demo/services/redis.js'
 import { CheckError } from './checks.js'
@@ -15,24 +16,26 @@ export interface BenchOptions {
 /** What a scenario has to work with: private servers, processes, and a way to ask the database. */
 export interface Bench extends BenchOptions {
   readonly servers: RuntimeConfig
-  /** A folder on a disk, for other servers' data. */
+  /** Where the servers' data is, on a disk. */
   readonly folder: string
   query<Row extends pg.QueryResultRow> (sql: string, values?: unknown[]): Promise<Row[]>
   /** The number, or a tenth of it in a quick run. */
   scaled (value: number): number
   /** A process that ends with the scenario. */
-  start<Served extends Methods> (file: string, execArgv?: string[]): Promise<Remote<Served>>
-  /** A contender's process, started with these servers or others. */
+  start<Served extends Methods> (file: string): Promise<Remote<Served>>
+  /** A contender's process, started with these servers or others. Its `end` rejects when its log told of trouble. */
   startRuntime (file: string, config?: Partial<RuntimeConfig>): Promise<{ app: RemoteRuntime, url: string }>
   /** Empties the tables, and has the dirty pages on disk, so that nobody pays for what was written before. */
   clear (): Promise<void>
   checkpoint (): Promise<void>
+  clearRedis (): Promise<void>
   /** How many connections of Redis are subscribed to something. */
   subscribers (): Promise<number>
   /** How many PUBLISH commands Redis has executed so far. */
   publishes (): Promise<number>
   /** To be called when the scenario is over; the last one first. */
   defer (close: () => Promise<unknown>): void
+  beginScenario (name: string): void
   /** Ends everything that was started since the last call. Rejects, when all of it is gone, if an app's log told of trouble. */
   endScenario (): Promise<void>
   close (): Promise<void>
@@ -47,6 +50,8 @@ export function createBench (servers: RuntimeConfig, folder: string, options: Be
   const pool = new pg.Pool({ connectionString: servers.databaseUrl, max: 2 })
   pool.on('error', () => {})
   let closers: Array<() => Promise<unknown>> = []
+  let scenario = ''
+  let profiles = 0
 
   const bench: Bench = {
     servers,
@@ -54,17 +59,26 @@ export function createBench (servers: RuntimeConfig, folder: string, options: Be
     ...options,
     query: async <Row extends pg.QueryResultRow>(sql: string, values?: unknown[]) => (await pool.query<Row>(sql, values)).rows,
     scaled: (value) => options.quick ? Math.ceil(value / 10) : value,
-    async start<Served extends Methods> (file: string, execArgv: string[] = []) {
-      const remote = await startRemote<Served>(new URL(file, root), execArgv)
+    async start<Served extends Methods> (file: string) {
+      const remote = await startRemote<Served>(new URL(file, root))
       closers.push(remote.end)
       return remote
     },
     async startRuntime (file, config) {
-      const app = await bench.start<RuntimeMethods>(file, file === OURS ? profiling() : [])
-      const url = await app.call('start', { ...servers, ...config })
-      closers.push(async () => { checkComplaints(file, await app.call('complaints').catch(() => [])) }) // unless it was killed
+      const remote = await bench.start<RuntimeMethods>(file)
+      const app: RemoteRuntime = {
+        ...remote,
+        async end () {
+          const complaints = await remote.call('complaints').catch(() => []) // it may be gone
+          await remote.end()
+          checkComplaints(file, complaints)
+        }
+      }
+      const url = await app.call('start', { ...servers, ...config, ...file === OURS && profiling() })
+      closers.push(app.end)
       return { app, url }
     },
+    clearRedis: async () => { await askRedis(servers.redisUrl, 'FLUSHALL') },
     async clear () {
       await pool.query('truncate messages, message_events')
       await bench.checkpoint()
@@ -79,6 +93,10 @@ export function createBench (servers: RuntimeConfig, folder: string, options: Be
       return list.match(/ flags=\w*P/g)?.length ?? 0
     },
     defer (close) { closers.push(close) },
+    beginScenario (name) {
+      scenario = name
+      profiles = 0
+    },
     async endScenario () {
       const ending = closers.reverse()
       closers = []
@@ -89,8 +107,8 @@ export function createBench (servers: RuntimeConfig, folder: string, options: Be
     close: async () => { await pool.end() }
   }
 
-  function profiling (): string[] {
-    return options.profiles === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profiles}`]
+  function profiling (): Pick<RuntimeConfig, 'profile'> {
+    return options.profiles === null ? {} : { profile: join(options.profiles, `${scenario}-${++profiles}.cpuprofile`) }
   }
 
   return bench

@@ -11,7 +11,10 @@ export interface Filling {
   finished: boolean
 }
 
-/** Rows as the contenders would have written them, by the server itself; then on disk, and known to the planner. */
+/**
+ * Rows as the contenders would have written them, message by message, by the server itself; then on disk, and known to the planner. The zero
+ * makes the messages the outer loop.
+ */
 export async function fill (bench: Pick<Bench, 'query'>, { first = 0, messages, rows, finished }: Filling): Promise<void> {
   await bench.query(`
     insert into messages (message_id, user_id, status)
@@ -21,7 +24,7 @@ export async function fill (bench: Pick<Bench, 'query'>, { first = 0, messages, 
     insert into message_events (message_id, sequence_no, event_type, payload)
     select id, n, case when n = $1 then '${END_TYPE}' else '${EVENT_TYPE}' end,
       (case when n = $1 then '${JSON.stringify(END_PAYLOAD)}' else ${payloadSql('id', 'n')} end)::json
-    from generate_series($2::int, $3::int) message, lateral (select ${messageIdSql('message')} as id) ids, generate_series(0, $4::int - 1) n`,
+    from generate_series($2::int, $3::int) message, lateral (select ${messageIdSql('message')} as id) ids, lateral generate_series(0, $4::int - 1 + 0 * message) n`,
   [finished ? rows - 1 : -1, first, first + messages - 1, rows])
   await bench.query('vacuum analyze messages, message_events')
   await bench.query('checkpoint')

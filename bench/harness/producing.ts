@@ -69,3 +69,21 @@ export async function flood (write: Write, from: number, durationMs: number, inF
   await Promise.all(Array.from({ length: inFlight }, produce))
   return { events: next - from, startedAt }
 }
+
+/**
+ * Events of many writers in turn, `perTick` of them every `intervalMs`, each written when it is due, whatever became of the one before.
+ * Resolves with when each was written; event `e` is number `floor(e / writers)` of writer `e % writers`.
+ */
+export async function paceMany (writes: readonly Write[], events: number, perTick: number, intervalMs: number): Promise<number[]> {
+  const sentAt: number[] = []
+  const written: Array<Promise<void> | undefined> = []
+  const startedAt = monotonicMs()
+  for (let event = 0; event < events; event++) {
+    const earlyMs = startedAt + Math.floor(event / perTick) * intervalMs - monotonicMs()
+    if (earlyMs > 0) await delay(earlyMs)
+    sentAt.push(monotonicMs())
+    written.push(writes[event % writes.length]?.(Math.floor(event / writes.length)))
+  }
+  await Promise.all(written)
+  return sentAt
+}

@@ -33,13 +33,12 @@ interface Waiting {
 }
 
 /**
- * Starts `file` in a Node process of its own, which ends with ours, however that ends. `execArgv`: Node's options,
- * beside those that every process gets.
+ * Starts `file` in a Node process of its own, which ends with ours, however that ends.
  */
-export async function startRemote<Served extends Methods> (file: URL, execArgv: string[] = []): Promise<Remote<Served>> {
+export async function startRemote<Served extends Methods> (file: URL): Promise<Remote<Served>> {
   const path = fileURLToPath(file)
   const child = fork(path, [], {
-    execArgv: ['--import', 'tsx', '--expose-gc', ...execArgv],
+    execArgv: ['--import', 'tsx', '--expose-gc'],
     serialization: 'advanced', // arrays of numbers go over as they are
     env: { ...process.env, NODE_ENV: 'production' }
   })
@@ -69,7 +68,7 @@ export async function startRemote<Served extends Methods> (file: URL, execArgv: 
       if (gone) return reject(new Error(`${path} has ended`))
       const call: Call = { id: ++calls, name, parameters }
       waiting.set(call.id, { resolve: resolve as (value: unknown) => void, reject }) // the process serves these methods
-      child.send(call)
+      child.send(call, (error) => { if (error !== null) reject(error) })
     }),
     async end () {
       const force = setTimeout(() => { child.kill('SIGKILL') }, END_TIMEOUT_MS)

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Machine } from './machine.js'
-import { formatSummary, unitOf, valuesOf, withSpace, type Result } from './results.js'
+import { formatSummary, judge, unitOf, valuesOf, withSpace, type Result } from './results.js'
 import { summarize } from './statistics.js'
 
 const INTRODUCTION = `# What it costs
@@ -50,7 +50,10 @@ export function section (result: Result, machine: Machine): string {
 }
 
 function goalRows (result: Result): string[][] {
-  return result.goals.map((goal) => [goal.text, formatSummary(goal.reached, unitOf(goal, result.metrics)), goal.met ? 'met' : '**missed**'])
+  return result.goals.map((goal) => {
+    const { reached, met } = judge(goal, result.contenders)
+    return [goal.text, formatSummary(reached, unitOf(goal, result.metrics)), met === null ? 'no goal is set' : met ? 'met' : '**missed**']
+  })
 }
 
 function describe ({ cpu, cores, memoryGiB, system, disk, versions }: Machine): string {

@@ -2,19 +2,20 @@ import type { Contender, ContenderName, Goal, Metric, Sample, Scenario } from '.
 import type { Machine } from './machine.js'
 import { summarize, type Summary } from './statistics.js'
 
-/** What `results.json` holds of a scenario: all that the report and the chart are made of. */
+/** What `results.json` holds of a scenario: all that the report and the chart are made of, and nothing that follows from the rest. */
 export interface Result extends Pick<Scenario, 'name' | 'title' | 'description' | 'metrics' | 'absent'> {
   machine: Machine
   /** When it was measured: an ISO date. */
   date: string
   contenders: Array<Pick<Contender, 'name' | 'what'> & { samples: Sample[] }>
-  goals: GoalResult[]
+  goals: Goal[]
 }
 
-export interface GoalResult extends Goal {
+export interface Judgement {
   /** Over the rounds. */
   reached: Summary
-  met: boolean
+  /** `null`: nothing was asked for. */
+  met: boolean | null
 }
 
 /** The values of one metric of one contender, one a round. */
@@ -22,16 +23,18 @@ export function valuesOf (contenders: Result['contenders'], name: ContenderName,
   return contenders.find((contender) => contender.name === name)?.samples.flatMap((sample) => sample[metric] ?? []) ?? []
 }
 
-export function judge (goal: Goal, contenders: Result['contenders']): GoalResult {
-  const { metric, of = 'ours', to, always = false, atMost = Infinity, atLeast = -Infinity } = goal
+export function judge (goal: Goal, contenders: Result['contenders']): Judgement {
+  const { metric, of = 'ours', to, always = false, atMost, atLeast } = goal
   const others = to === undefined ? [] : valuesOf(contenders, to.contender, metric)
-  const reached = summarize(valuesOf(contenders, of, metric).map((value, round) => {
+  const values = valuesOf(contenders, of, metric).map((value, round) => {
     if (to === undefined) return value
     const other = others[round] ?? NaN
     return to.by === 'ratio' ? value / other : value - other
-  }))
-  const met = always ? reached.high <= atMost && reached.low >= atLeast : reached.median <= atMost && reached.median >= atLeast
-  return { ...goal, reached, met }
+  })
+  const reached = summarize(values.length === 0 ? [NaN] : values)
+  const [low, high] = always ? [reached.low, reached.high] : [reached.median, reached.median]
+  const met = atMost === undefined && atLeast === undefined ? null : high <= (atMost ?? Infinity) && low >= (atLeast ?? -Infinity)
+  return { reached, met }
 }
 
 export function unitOf ({ to, metric }: Goal, metrics: Record<string, Metric>): string {

@@ -1,6 +1,7 @@
 import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks'
+import { startCpuProfile } from './cpu-profile.js'
 import { memory, peakBytes, resetPeak } from './process-memory.js'
-import { append, flood, pace, type Write } from './producing.js'
+import { append, flood, pace, paceMany, type Write } from './producing.js'
 import { watchQueries, type QueryWatch } from './queries.js'
 import type { Remote } from './remote.js'
 import { serve } from './serve.js'
@@ -12,6 +13,8 @@ export interface RuntimeConfig {
   port?: number
   /** Statements and delays of the event loop are counted; it costs a little. */
   watched?: boolean
+  /** Where its CPU profile goes, from its start to its end. */
+  profile?: string
 }
 
 /** A contender as it runs in its process. */
@@ -20,6 +23,8 @@ export interface Runtime {
   url: string
   /** A writer for a message; made outside of the time that is measured. */
   openWriter (messageId: string): Promise<Write>
+  /** A writer of a user's notifications. */
+  openUserWriter? (userId: string): Write
   /** What its log said that it should not have had to. */
   complaints?: string[]
   close (): Promise<unknown>
@@ -34,10 +39,17 @@ export function createRuntimeMethods (start: (config: RuntimeConfig) => Promise<
   let running: Runtime | null = null
   let queries: QueryWatch | null = null
   let loop: IntervalHistogram | null = null
+  let stopProfile = async () => {}
 
   function runtime (): Runtime {
     if (running === null) throw new Error('not started')
     return running
+  }
+
+  function userWriters (userIds: readonly string[]): Write[] {
+    const { openUserWriter } = runtime()
+    if (openUserWriter === undefined) throw new Error('it has no notifications')
+    return userIds.map((userId) => openUserWriter(userId))
   }
 
   function writerOf (messageId: string): Write {
@@ -59,6 +71,7 @@ export function createRuntimeMethods (start: (config: RuntimeConfig) => Promise<
         loop.enable()
       }
       running = await start(config)
+      if (config.profile !== undefined) stopProfile = await startCpuProfile(config.profile)
       reset()
       return running.url
     },
@@ -74,6 +87,9 @@ export function createRuntimeMethods (start: (config: RuntimeConfig) => Promise<
       const write = writerOf(messageId)
       for (let n = 0; n < count; n++) await write(n)
     },
+    /** Each user's notifications are awaited, from 0 on; see `append`. */
+    notify: async (userIds: string[], durationMs: number) => await append(userWriters(userIds), durationMs),
+    paceUsers: async (userIds: string[], events: number, perTick: number, intervalMs: number) => await paceMany(userWriters(userIds), events, perTick, intervalMs),
     memory,
     resetPeak,
     peakBytes,
@@ -87,7 +103,10 @@ export function createRuntimeMethods (start: (config: RuntimeConfig) => Promise<
     /** In ms, beyond the resolution. */
     loopDelay: () => ({ p99Ms: delayMs(loop?.percentile(99)), mostMs: delayMs(loop?.max) }),
     complaints: () => running?.complaints ?? [],
-    close: async () => { await running?.close() }
+    async close () {
+      await stopProfile()
+      await running?.close()
+    }
   }
 }
 

@@ -48,3 +48,19 @@ export function frameOf (style: FrameStyle, key: string, n: number, end = false)
   const payload = JSON.stringify(end ? END_PAYLOAD : payloadOf(key, n))
   return style === 'plain' ? `data: ${payload}\nid: ${n}\n\n` : `event:message\nid:${n}\ndata:${payload}\n\n`
 }
+
+/** Who asks, where it is not {@link USER_ID}: a header that the apps believe. */
+export const USER_HEADER = 'x-user'
+
+export function userIds (count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `user-${index}`)
+}
+
+/** A notification as the user pipe has it, before it has an id. */
+export function notificationOf (userId: string, n: number): string {
+  return `{"type":"${EVENT_TYPE}","ts":"${new Date().toISOString()}","user_id":"${userId}","topic":"user:${userId}","scope":{},"payload":${JSON.stringify(payloadOf(keyOf(userId), n))}}`
+}
+
+export function notificationFrameOf (userId: string, n: number, id: string): string {
+  return `data: ${notificationOf(userId, n).slice(0, -1)},"id":"${id}"}\nid: ${id}\n\n`
+}

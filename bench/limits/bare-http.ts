@@ -2,8 +2,9 @@
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { LISTEN } from '../harness/app-settings.js'
 import { serveRuntime } from '../harness/runtime.js'
-import { frameOf, keyOf } from '../harness/workload.js'
+import { frameOf, keyOf, notificationFrameOf, USER_HEADER } from '../harness/workload.js'
 
 const HEAD = { 'content-type': 'text/event-stream', 'cache-control': 'no-store' }
 const OPENING = Buffer.from(': connected\n\n')
@@ -23,23 +24,30 @@ serveRuntime(async () => {
   const viewers = new Map<string, Set<ServerResponse>>()
   const bodies = new Map<string, Buffer>()
 
-  function hold (path: string, response: ServerResponse): void {
-    const others = viewers.get(path) ?? new Set()
-    viewers.set(path, others.add(response))
+  function hold (place: string, response: ServerResponse): void {
+    const others = viewers.get(place) ?? new Set()
+    viewers.set(place, others.add(response))
     response.on('close', () => { others.delete(response) })
     response.write(OPENING)
+  }
+
+  async function writeAll (place: string, text: string): Promise<void> {
+    const frame = Buffer.from(text)
+    const slow: ServerResponse[] = []
+    for (const response of viewers.get(place) ?? []) if (!response.write(frame)) slow.push(response)
+    await Promise.all(slow.map(drained))
   }
 
   const server = createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://localhost')
     response.writeHead(200, HEAD)
     const rows = searchParams.get('rows')
-    if (rows === null) return hold(pathname, response)
+    if (rows === null) return hold(request.headers[USER_HEADER]?.toString() ?? pathname, response)
     const body = bodies.get(pathname) ?? bodyOf(pathname, Number(rows))
     bodies.set(pathname, body)
     response.end(body)
   })
-  server.listen(0, '127.0.0.1', 4_096)
+  server.listen({ ...LISTEN, port: 0 })
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo // it listens on TCP
 
@@ -48,12 +56,10 @@ serveRuntime(async () => {
     openWriter: async (messageId) => {
       const key = keyOf(messageId)
       return async (n) => {
-        const frame = Buffer.from(frameOf('plain', key, n))
-        const slow: ServerResponse[] = []
-        for (const response of viewers.get(pathOf(messageId)) ?? []) if (!response.write(frame)) slow.push(response)
-        await Promise.all(slow.map(drained))
+        await writeAll(pathOf(messageId), frameOf('plain', key, n))
       }
     },
+    openUserWriter: (userId) => async (n) => { await writeAll(userId, notificationFrameOf(userId, n, `${Date.now()}-${n}`)) },
     close: async () => {
       server.close()
       server.closeAllConnections()

@@ -5,7 +5,8 @@ import { frameOf, keyOf } from '../harness/workload.js'
 
 export interface Shot {
   url: string
-  /** One a connection: nobody profits from a read that is under way for another one. */
+  connections: number
+  /** Dealt out to the connections: nobody profits from a read that is under way for another one. */
   messageIds: string[]
   rows: number
   /** What comes behind the path. */
@@ -28,16 +29,19 @@ const ANYWHERE = /^(?::|retry:)[^\n]*\n\n/gm
 
 const methods = {
   /** Rejects when a body is not, byte for byte, that of a message of its kind. */
-  async shoot ({ url, messageIds, rows, query, durationS }: Shot): Promise<Hit> {
+  async shoot ({ url, connections, messageIds, rows, query, durationS }: Shot): Promise<Hit> {
     const bodies = new Set(messageIds.map(keyOf).map((key) => Array.from({ length: rows }, (_, n) => frameOf('plain', key, n, n === rows - 1)).join('')))
     let connection = 0
     const startedAt = performance.now()
     const result = await autocannon({
       url,
-      connections: messageIds.length,
+      connections,
       duration: durationS,
       setupClient (client) {
-        client.setRequests([{ path: `/api/messages/${messageIds[connection++ % messageIds.length]}/events${query}` }])
+        const place = connection++ % connections
+        client.setRequests(messageIds
+          .filter((_, index) => index % connections === place)
+          .map((messageId) => ({ path: `/api/messages/${messageId}/events${query}` })))
       },
       verifyBody (body) {
         const text = String(body)

@@ -1,3 +1,4 @@
+import { WireError } from './body.js'
 import type { Expected } from './expected.js'
 
 /** What a reader has of a message. */
@@ -7,7 +8,7 @@ export interface Reading {
   /** How long the server said to wait before a reconnect, in ms; `null`: it has not said. */
   readonly retryMs: number | null
   /**
-   * Takes the next bytes of the body. Throws at the first byte that is not the one that must come next: so a frame that is out of
+   * Takes the next bytes of the body. Throws a WireError at the first byte that is not the one that must come next: so a frame that is out of
    * order, missing, doubled or altered is an error. Comments and `retry:` may stand between frames.
    */
   take (buffer: Buffer, from: number, to: number): void
@@ -56,7 +57,7 @@ export function createReading (expected: Expected, cursor: number, onFrame: (n: 
   function compareFrame (buffer: Buffer, from: number, to: number, wanted: Buffer): number {
     const length = Math.min(to - from, nextEnd - position)
     if (!(length > 0) || wanted.compare(buffer, from, from + length, position, position + length) !== 0) {
-      throw new Error(`after frame ${last} came ${JSON.stringify(buffer.toString('utf8', from, Math.min(to, from + 300)))}`)
+      throw new WireError(`after frame ${last} came ${JSON.stringify(buffer.toString('utf8', from, Math.min(to, from + 300)))}`)
     }
     return from + length
   }

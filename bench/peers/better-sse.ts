@@ -1,6 +1,7 @@
 import { createChannel, createSession, type Channel } from 'better-sse'
 import Fastify from 'fastify'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { LISTEN } from '../harness/app-settings.js'
 import { createQuietLog } from '../harness/quiet-log.js'
 import { serveRuntime } from '../harness/runtime.js'
 import { keyOf, payloadOf } from '../harness/workload.js'
@@ -21,7 +22,7 @@ serveRuntime(async () => {
     reply.hijack()
     channel.register(await createSession(request.raw, reply.raw))
   })
-  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  const url = await app.listen({ ...LISTEN, port: 0 })
 
   return {
     url,

@@ -2,8 +2,8 @@ import postgres from '@fastify/postgres'
 import redis from '@fastify/redis'
 import Fastify from 'fastify'
 import type { ServerResponse } from 'node:http'
+import { LISTEN, POOL_SIZE } from '../harness/app-settings.js'
 import { createQuietLog } from '../harness/quiet-log.js'
-import { POOL_SIZE } from '../harness/pool-size.js'
 import { serveRuntime } from '../harness/runtime.js'
 import { END_TYPE, EVENT_TYPE, keyOf, payloadOf, USER_ID } from '../harness/workload.js'
 
@@ -65,7 +65,7 @@ serveRuntime(async ({ databaseUrl, redisUrl, port = 0 }) => {
     for (const event of [...backlog.rows, ...early]) show(event)
     early = null
   })
-  const url = await app.listen({ host: '127.0.0.1', port })
+  const url = await app.listen({ ...LISTEN, port })
 
   return {
     url,

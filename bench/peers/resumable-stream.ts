@@ -1,6 +1,7 @@
 import redis from '@fastify/redis'
 import Fastify from 'fastify'
 import { createResumableStreamContext, type Publisher, type Subscriber } from 'resumable-stream/generic'
+import { LISTEN } from '../harness/app-settings.js'
 import { createQuietLog } from '../harness/quiet-log.js'
 import { serveRuntime } from '../harness/runtime.js'
 import { frameOf, keyOf } from '../harness/workload.js'
@@ -41,7 +42,7 @@ serveRuntime(async ({ redisUrl }) => {
     if (stream === undefined || stream === null) return await reply.code(404).send()
     return reply.header('content-type', 'text/event-stream').header('cache-control', 'no-store').send(stream)
   })
-  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  const url = await app.listen({ ...LISTEN, port: 0 })
 
   return {
     url,

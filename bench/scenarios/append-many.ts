@@ -6,7 +6,7 @@ import type { InsertMethods } from '../limits/insert.js'
 import { createAppend, perSecond } from './appending.js'
 
 const CONNECTIONS = [1, 2, 4]
-const LIMIT_MS = 1_000
+const LIMIT_MS = 750
 const WARM_UP_MS = 300
 
 /** Many producers, each of which awaits each of its events; the limit gets the same rows in the largest batches that ours makes. */

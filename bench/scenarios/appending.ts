@@ -21,7 +21,7 @@ export const APPEND_ABSENT = {
 export const APPEND_CHECKS = 'Checked after every measurement: the table holds exactly the events that were acknowledged, numbered ' +
   'without a gap, byte for byte; and Redis has executed as many PUBLISH commands.'
 
-const MEASURED_MS = 2_000
+const MEASURED_MS = 1_500
 const WARM_UP_MS = 600
 
 export function perSecond ({ events, elapsedMs }: Pick<Appended, 'events' | 'elapsedMs'>): number {

@@ -3,7 +3,7 @@ import type { CrowdMethods } from '../load/crowd.js'
 import { latencies, latencySample, startLive, withViewers, type LIVE_FILES } from './live.js'
 
 const VIEWERS = 1_000
-const EVENTS = 200
+const EVENTS = 150
 const WARM_UP_EVENTS = 25
 const INTERVAL_MS = 20
 

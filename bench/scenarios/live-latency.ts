@@ -6,8 +6,8 @@ import type { CrowdMethods } from '../load/crowd.js'
 import type { SubscriberMethods } from '../load/subscriber.js'
 import { latencies, latencySample, startLive, withViewers, type LIVE_FILES } from './live.js'
 
-const EVENTS = 250
-const WARM_UP_EVENTS = 50
+const EVENTS = 200
+const WARM_UP_EVENTS = 40
 const INTERVAL_MS = 8
 
 /** Commits and publishes in one process, and receives in another. */

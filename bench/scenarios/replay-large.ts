@@ -84,7 +84,7 @@ resident size of the app's process over that before the request. Checked: every 
         }
       },
       { name: 'peer', what: 'the whole backlog in one read', measure: async () => await measureReplay(bench, replayer, 'peers/handwritten.ts', false) },
-      { name: 'resumable-stream', what: 'from the memory of the producer, which is still at it', measure: async () => await measureReplay(bench, replayer, 'peers/resumable-stream.ts', true) }
+      { name: 'resumable-stream', what: 'from the memory of the producer, which is still at it; once', once: true, measure: async () => await measureReplay(bench, replayer, 'peers/resumable-stream.ts', true) }
     ]
   }
 }

@@ -5,7 +5,7 @@ import type { CannonMethods } from '../load/cannon.js'
 
 const CONNECTIONS = 100
 const ROWS = 1_000
-const DURATION_S = 3
+const DURATION_S = 2
 const WARM_UP_S = 1
 
 export const replayMany: Scenario = {
@@ -32,7 +32,7 @@ Checked: every byte of every body; an answer that is not a 200, a failed connect
     async function createMeasure (file: string, query = ''): Promise<() => Promise<Sample>> {
       const { url } = await bench.startRuntime(file)
       const measure = async (durationS: number): Promise<Sample> => {
-        const hit = await cannon.call('shoot', { url, messageIds: messageIds(CONNECTIONS), rows: ROWS, query, durationS })
+        const hit = await cannon.call('shoot', { url, connections: CONNECTIONS, messageIds: messageIds(CONNECTIONS), rows: ROWS, query, durationS })
         return { requestsPerS: hit.requests / hit.elapsedMs * 1_000, p50Ms: hit.p50Ms, p99Ms: hit.p99Ms, errors: hit.errors }
       }
       await measure(WARM_UP_S)
