@@ -6,9 +6,10 @@ import { encodeFrame } from './sse.js'
 /** The cursor of a reader that has nothing yet. */
 export const START = -1
 
-const PAGE_ROWS = 1_024
+/** Pages of which the text stays below 128 KiB: larger strings are kept by V8 until a full collection. */
+const PAGE_ROWS = 512
 /** Of stored size; with the rows' limit it bounds what a reader that has stopped reading costs. */
-const PAGE_BYTES = 256 * 1024
+const PAGE_BYTES = 112 * 1024
 const DATA = 'data: '
 
 export interface MessageLogOptions {
