@@ -29,9 +29,9 @@ export interface TakenRow {
 /** What a batch of events needs of the journal; on a connection of its own, or inside a transaction. */
 export interface Appender {
   /**
-   * Commits all events of the batch that are not refused, in one transaction, and answers with those that are.
-   * Rejects with `unique_violation` when a number is taken, and with LateError when an allotted number would fill a
-   * hole; then nothing of the batch is written.
+   * Commits all events of the batch in one transaction. Those of a writer who may not write are in the answer, and then
+   * nothing of the batch is written. Nor is it when this rejects: with `unique_violation` when a number is taken, with
+   * LateError when an allotted number would fill a hole.
    */
   append<E extends NewEvent> (events: readonly E[]): Promise<Map<E, Refusal>>
   /** From now on, a lease holder's events get in only above these numbers, one for each message. */
@@ -47,26 +47,31 @@ export function createAppender (connection: Connection): Appender {
       const { messageId, sequenceNo, eventType, payload, epoch } = first
       return await connection.query('appendOne', [messageId, sequenceNo, eventType, payload, epoch])
     }
-    const finishes = events.some((event) => event.finish !== null)
+    const writers = writersOf(events).map(([writer]) => writer)
+    const finishing = events.filter((event) => event.finish !== null)
     const values: unknown[] = [
       arrayOf(events, (event) => event.messageId),
       arrayOf(events, (event) => event.sequenceNo),
       arrayOf(events, (event) => quoted(event.eventType)),
       events.map((event) => event.payload).join('\n'),
-      arrayOf(events, (event) => event.epoch ?? 'NULL'),
-      arrayOf([...new Set(events.map((event) => event.messageId))], (messageId) => messageId)
+      arrayOf(writers, (first) => first?.messageId ?? 'NULL'),
+      arrayOf(writers, (first) => first?.epoch ?? 'NULL'),
+      arrayOf(writers, (first) => first === undefined || first.epoch === null ? 'NULL' : first.sequenceNo)
     ]
-    if (finishes) values.push(events.map((event) => event.finish?.status), events.map((event) => event.finish?.error))
-    return await connection.query(finishes ? 'appendAndFinish' : 'append', values)
+    if (finishing.length === 0) return await connection.query('append', values)
+    values.push(arrayOf(finishing, (event) => event.messageId), finishing.map((event) => event.finish?.status), finishing.map((event) => event.finish?.error))
+    return await connection.query('appendAndFinish', values)
   }
 
   return {
     async append (events) {
+      const rows = await send(events)
       const refusals = new Map<typeof events[number], Refusal>()
-      for (const [place, epoch] of await send(events)) {
-        if (place === '0') throw new LateError('an allotted number is behind one that the app chose')
-        const event = events[Number(place) - 1]
-        if (event !== undefined) refusals.set(event, epoch === null ? 'missing' : 'fenced')
+      if (rows.length === 0) return refusals
+      const writers = writersOf(events)
+      for (const [place, missing, late] of rows) {
+        if (late === 't') throw new LateError('an allotted number is behind one that the app chose')
+        for (const event of writers[Number(place) - 1] ?? []) refusals.set(event, missing === 't' ? 'missing' : 'fenced')
       }
       return refusals
     },
@@ -90,6 +95,18 @@ export function createAppender (connection: Connection): Appender {
       return { taken, latest }
     }
   }
+}
+
+/** The events of each message and epoch, in their order. */
+function writersOf<E extends NewEvent> (events: readonly E[]): E[][] {
+  const writers = new Map<string, E[]>()
+  for (const event of events) {
+    const writer = `${event.messageId} ${event.epoch}`
+    const own = writers.get(writer)
+    if (own === undefined) writers.set(writer, [event])
+    else own.push(event)
+  }
+  return [...writers.values()]
 }
 
 const QUOTABLE = /["\\]/g

@@ -173,15 +173,17 @@ async function commit (context: Context, batch: PendingEvent[]): Promise<void> {
   }
 }
 
-/** What became of a batch: all that is not refused is committed. */
+/** What became of a batch. */
 interface Written {
-  events: readonly PendingEvent[]
-  refusals: ReadonlyMap<PendingEvent, Refusal>
+  committed: readonly PendingEvent[]
+  refused: ReadonlyMap<PendingEvent, Refusal>
   /** Those that had been there before. */
   repeated: readonly PendingEvent[]
   /** Those that did not get into the transaction. */
   open: PendingEvent[]
 }
+
+const NOTHING: Omit<Written, 'open'> = { committed: [], refused: new Map(), repeated: [] }
 
 /** One transaction. Answers with the events that must be tried again: all that did not get into it. */
 async function attempt (context: Context, events: PendingEvent[]): Promise<PendingEvent[]> {
@@ -195,18 +197,14 @@ async function attempt (context: Context, events: PendingEvent[]): Promise<Pendi
     const { repeated, free, echoes } = findPlaces(events, await journal.findTaken(events))
     // No number is taken: it is an index or a trigger of the app's own that refuses a row.
     if (repeated.length === 0 && events.every((event, index) => event.sequenceNo === numbers[index])) throw error
-    return conclude(context, { events: [], refusals: NONE, repeated, open: [...free, ...echoes] })
+    return conclude(context, { ...NOTHING, repeated, open: [...free, ...echoes] })
   }
 }
 
-const NONE: Written['refusals'] = new Map()
-
-function conclude ({ settle }: Context, { events, refusals, repeated, open }: Written): PendingEvent[] {
+function conclude ({ settle }: Context, { committed, refused, repeated, open }: Written): PendingEvent[] {
   for (const event of repeated) settle(event, { kind: 'committed', repeated: !event.unsure })
-  for (const event of events) {
-    const kind = refusals.get(event)
-    settle(event, kind === undefined ? { kind: 'committed', repeated: false } : { kind })
-  }
+  for (const [event, kind] of refused) settle(event, { kind })
+  for (const event of committed) settle(event, { kind: 'committed', repeated: false })
   return open
 }
 
@@ -218,27 +216,28 @@ async function insertNumbered (journal: Journal, events: PendingEvent[]): Promis
   return await journal.exclusively([...new Set(events.map((event) => event.messageId))], async (appender, latest) => {
     if (isInOrder(events, latest)) return await insertAbove(appender, events, latest)
     const { repeated, free, echoes } = findPlaces(events, { ...await appender.findTaken(events), latest })
-    return { ...await insertAbove(appender, free, latest), repeated, open: echoes }
+    const written = await insertAbove(appender, free, latest)
+    return { ...written, repeated, open: [...written.open, ...echoes] }
   })
 }
 
 /** A number may leave a hole behind it: the message's lease holder, if there is one, may have that hole's numbers on their way. */
 async function insertAbove (appender: Appender, events: PendingEvent[], latest: ReadonlyMap<string, number>): Promise<Written> {
   const written = await insert(appender, events)
-  const floors = findHoles(events.filter((event) => !written.refusals.has(event)), latest)
+  const floors = findHoles(written.committed, latest)
   if (floors.size > 0) await appender.raiseFloor(floors)
   return written
 }
 
 async function insert (appender: Appender, events: PendingEvent[]): Promise<Written> {
-  const refusals = await appender.append(events)
-  if (refusals.size > 0) {
-    // A commit whose answer was lost may have been followed by another writer's fence.
-    const doubtful = events.filter((event) => event.unsure && refusals.has(event))
-    const standing = doubtful.length === 0 ? [] : findPlaces(doubtful, await appender.findTaken(doubtful)).repeated
-    for (const event of standing) refusals.delete(event)
-  }
-  return { events, refusals, repeated: [], open: [] }
+  const refused = await appender.append(events)
+  if (refused.size === 0) return { ...NOTHING, committed: events, open: [] }
+  const open = events.filter((event) => !refused.has(event))
+  // A commit whose answer was lost may have been followed by another writer's fence.
+  const doubtful = [...refused.keys()].filter((event) => event.unsure)
+  const committed = doubtful.length === 0 ? [] : findPlaces(doubtful, await appender.findTaken(doubtful)).repeated
+  for (const event of committed) refused.delete(event)
+  return { ...NOTHING, committed, refused, open }
 }
 
 /** Answers with those that may be tried once more. */

@@ -16,25 +16,41 @@ export interface Publisher {
 
 /** Past this many hints without an answer, Redis is taken for frozen, and further ones are dropped rather than kept. */
 const MAX_UNANSWERED = 10_000
+/**
+ * From so many on, one command publishes them all: a command each costs this process more than anything else that it
+ * does for an event. A few are not worth a script.
+ */
+const SCRIPT_FROM = 16
+const PUBLISH_ALL = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end"
 
 export function createPublisher (redis: Redis, log: LimitedLog): Publisher {
   let unanswered = 0
+  let mayScript = !isCluster(redis)
 
   function failed (error: unknown): void {
     log.warn('publish', { err: error }, 'journal: a publish failed; readers will find the event in the journal')
   }
 
-  /** Rejects with the first failure once all are answered. */
-  async function send (publications: readonly Publication[]): Promise<void> {
-    if (isCluster(redis)) {
-      const answers = await Promise.allSettled(publications.map(({ topic, envelope }) => redis.spublish(topic, envelope)))
-      for (const answer of answers) if (answer.status === 'rejected') throw answer.reason
-      return
+  async function publishByScript (publications: readonly Publication[]): Promise<void> {
+    try {
+      await redis.eval(PUBLISH_ALL, 0, ...publications.flatMap(({ topic, envelope }) => [topic, envelope]))
+    } catch (error) {
+      if (redis.status !== 'ready') throw error
+      mayScript = false // scripts are not allowed here, or one of the topics is not
+      await publishEach(publications)
     }
+  }
+
+  /** Rejects with the first failure once all are answered. */
+  async function publishEach (publications: readonly Publication[]): Promise<void> {
     const pipeline = redis.pipeline()
     for (const { topic, envelope } of publications) pipeline.publish(topic, envelope)
-    const answers = await pipeline.exec() ?? []
-    for (const [error] of answers) if (error !== null) throw error
+    for (const [error] of await pipeline.exec() ?? []) if (error !== null) throw error
+  }
+
+  async function publishSharded (publications: readonly Publication[]): Promise<void> {
+    const answers = await Promise.allSettled(publications.map(({ topic, envelope }) => redis.spublish(topic, envelope)))
+    for (const answer of answers) if (answer.status === 'rejected') throw answer.reason
   }
 
   return {
@@ -45,7 +61,8 @@ export function createPublisher (redis: Redis, log: LimitedLog): Publisher {
         return
       }
       unanswered += publications.length
-      send(publications)
+      const publish = isCluster(redis) ? publishSharded : mayScript && publications.length >= SCRIPT_FROM ? publishByScript : publishEach
+      publish(publications)
         .catch(failed)
         .finally(() => { unanswered -= publications.length })
     }

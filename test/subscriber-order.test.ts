@@ -58,7 +58,7 @@ function countReads ({ app }: TestApp) {
     const query = client.query
     client.query = function (this: unknown, ...args: unknown[]) {
       const [config] = args
-      if (typeof config === 'object' && config !== null && 'name' in config && /readPage/.test(String(config.name))) reads++
+      if (typeof config === 'object' && config !== null && 'name' in config && /readFrames|readPage/.test(String(config.name))) reads++
       return Reflect.apply(query, client, args)
     }
   })
