@@ -1,0 +1,63 @@
+import { connect, createServer, type AddressInfo } from 'node:net'
+import type { Teardown } from '../helper/database.js'
+
+/** A wire that breaks at a byte. */
+export interface CuttingProxy {
+  /** The server's URL with this proxy in the server's place. */
+  readonly url: string
+  /** Connections taken so far. */
+  readonly taken: number
+  /** Bytes passed on to clients so far. */
+  readonly passed: number
+  /** After how many bytes of the server's the next connections are cut, one number each; those after them are not cut. 0: when the request has reached the server, and its first byte of answer comes. -1: before the server hears of it. */
+  cutAfter (...bytes: number[]): void
+  /** Cuts every connection now. */
+  cut (): void
+}
+
+/** Closed, with all its connections, after the test. */
+export async function startCuttingProxy (t: Teardown, target: string): Promise<CuttingProxy> {
+  const { hostname, port } = new URL(target)
+  let limits: number[] = []
+  let taken = 0
+  let passed = 0
+
+  const server = createServer((client) => {
+    taken++
+    let left = limits.shift() ?? Infinity
+    client.on('error', () => {})
+    if (left < 0) return client.destroy()
+    const upstream = connect(Number(port), hostname)
+    upstream.on('error', () => {})
+    upstream.on('close', () => client.destroy())
+    client.on('close', () => upstream.destroy())
+    client.pipe(upstream)
+    upstream.on('data', (chunk) => {
+      const part = chunk.subarray(0, left)
+      left -= part.length
+      passed += part.length
+      client.write(part)
+      if (part.length < chunk.length || left === 0) client.destroySoon() // the client gets these, and no more
+    })
+    upstream.on('end', () => client.end())
+  })
+  const open = new Set<{ destroy: () => void }>()
+  server.on('connection', (socket) => {
+    open.add(socket)
+    socket.on('close', () => { open.delete(socket) })
+  })
+  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  t.teardown(async () => {
+    proxy.cut()
+    await new Promise((resolve) => { server.close(resolve) })
+  })
+  const { port: own } = server.address() as AddressInfo // it listens on TCP
+  const proxy: CuttingProxy = {
+    url: `http://127.0.0.1:${own}`,
+    get taken () { return taken },
+    get passed () { return passed },
+    cutAfter (...bytes) { limits = bytes },
+    cut () { for (const socket of open) socket.destroy() }
+  }
+  return proxy
+}

@@ -1,0 +1,130 @@
+import t from 'tap'
+import { createMessageId, resumeMessage, streamMessage, type MessageEnd } from '../../client/index.js'
+import { eventsOf, eventually, upTo } from '../helper/journal.js'
+import { gate, headers, startChat, watch, type Seen } from './chat.js'
+import { startCuttingProxy } from './cutting-proxy.js'
+
+const ANSWER = ['Häuser 😀\ud83d', '\ude00\r\n']
+
+async function produce ({ record }: { record: (type: string, payload: object) => Promise<boolean> }): Promise<void> {
+  for (const answer of ANSWER) await record('answer', { type: 'answer', answer })
+}
+
+const EVENTS = [...ANSWER.map((answer, no) => [{ type: 'answer', answer }, String(no)]), [{ type: 'end' }, String(ANSWER.length)]]
+
+/** Whether a reader got what is right, said in one line: there are hundreds of them. */
+function verdict ({ events }: Seen, end: MessageEnd): string {
+  return JSON.stringify({ events, end })
+}
+
+const RIGHT = JSON.stringify({ events: EVENTS, end: { status: 'complete', lastEventId: String(ANSWER.length), event: { type: 'end' } } })
+
+t.test('a POST that is cut at any byte of its answer, and then the reconnects too: each event once, and one run', async (t) => {
+  const { url, produced } = await startChat(t, { produce })
+  const proxy = await startCuttingProxy(t, url)
+
+  async function stream (...cuts: number[]): Promise<string> {
+    const before = produced.length
+    const seen = watch()
+    proxy.cutAfter(...cuts)
+    const end = await streamMessage({ url: `${proxy.url}/api/chat`, headers, backoffMs: [0], ...seen })
+    t.equal(produced.length, before + 1) || t.comment(`cut after ${cuts.join()} bytes`)
+    return verdict(seen, end)
+  }
+
+  t.equal(await stream(), RIGHT)
+  const bytes = proxy.passed
+  t.ok(bytes > 300, `an answer has ${bytes} bytes`)
+  const wrong: Array<[number, string]> = []
+  for (let cut = 0; cut <= bytes; cut++) {
+    const got = await stream(...Array.from({ length: 1 + cut % 3 }, () => cut))
+    if (got !== RIGHT) wrong.push([cut, got])
+  }
+  t.strictSame(wrong, [])
+})
+
+t.test('a message that is resumed over connections that are cut at any byte', async (t) => {
+  const { url, chat } = await startChat(t, { produce })
+  const proxy = await startCuttingProxy(t, url)
+  const messageId = createMessageId()
+  await streamMessage({ url: chat, messageId, headers, onEvent () {} })
+
+  async function resume (...cuts: number[]): Promise<string> {
+    const seen = watch()
+    proxy.cutAfter(...cuts)
+    return verdict(seen, await resumeMessage({ url: `${proxy.url}/api/messages/${messageId}/events`, headers, backoffMs: [0], ...seen }))
+  }
+
+  t.equal(await resume(), RIGHT)
+  const bytes = proxy.passed
+  const wrong: Array<[number, string]> = []
+  for (let cut = 0; cut <= bytes; cut++) {
+    const got = await resume(cut, cut)
+    if (got !== RIGHT) wrong.push([cut, got])
+  }
+  t.strictSame(wrong, [])
+  t.ok(proxy.taken > 2 * bytes, `${proxy.taken} connections`)
+})
+
+for (const repeated of [303, 409] as const) {
+  t.test(`a POST that the server turns out to have already (${repeated}) is resumed, not run twice`, async (t) => {
+    const { chat, produced, asked } = await startChat(t, { produce, repeated })
+    const messageId = createMessageId()
+    const first = watch()
+    t.equal(verdict(first, await streamMessage({ url: chat, messageId, headers, ...first })), RIGHT)
+    const second = watch()
+    t.equal(verdict(second, await streamMessage({ url: chat, messageId, headers, ...second })), RIGHT)
+    t.strictSame(produced, [messageId])
+    t.equal(asked.length, 2)
+  })
+}
+
+t.test('a POST that never reached the server is sent again, with its id', async (t) => {
+  const { url, asked, produced } = await startChat(t, { produce })
+  const proxy = await startCuttingProxy(t, url)
+  proxy.cutAfter(-1, -1, Infinity, -1)
+  const seen = watch()
+  t.equal(verdict(seen, await streamMessage({ url: `${proxy.url}/api/chat`, body: { prompt: 'hi' }, headers, backoffMs: [0], ...seen })), RIGHT)
+  // The POST, a question, the question again: 404. The POST again, the question again: 404. The POST
+  t.equal(proxy.taken, 6)
+  t.equal(produced.length, 1)
+  t.match(asked, [{ prompt: 'hi', messageId: produced[0] }])
+})
+
+t.test('a POST that is still on its way when its client asks for it, and is sent again, runs once', async (t) => {
+  const late = gate()
+  const { url, databaseUrl, produced, asked, refused } = await startChat(t, {
+    produce,
+    before: async () => { if (asked.length === 1) await late.opened }
+  })
+  const proxy = await startCuttingProxy(t, url)
+  const seen = watch()
+  const messageId = createMessageId()
+  const done = streamMessage({ url: `${proxy.url}/api/chat`, messageId, headers, backoffMs: [0], ...seen })
+  await eventually(() => asked.length === 1)
+  proxy.cut()
+  t.equal(verdict(seen, await done), RIGHT)
+  late.open()
+  await eventually(() => refused.length === 1)
+  t.strictSame(produced, [messageId])
+  t.strictSame((await eventsOf(databaseUrl, messageId)).map(({ sequenceNo }) => String(sequenceNo)), upTo(EVENTS.length))
+})
+
+t.test('a first POST that wins after all: the second one finds it, and resumes', async (t) => {
+  const gates = [gate(), gate()]
+  const { url, produced, asked } = await startChat(t, {
+    produce,
+    before: async () => { await gates[asked.length - 1]?.opened }
+  })
+  const proxy = await startCuttingProxy(t, url)
+  const seen = watch()
+  const done = streamMessage({ url: `${proxy.url}/api/chat`, headers, backoffMs: [0], ...seen })
+  await eventually(() => asked.length === 1)
+  proxy.cut()
+  await eventually(() => asked.length === 2)
+  gates[0]?.open()
+  await eventually(() => produced.length === 1)
+  gates[1]?.open()
+  t.equal(verdict(seen, await done), RIGHT)
+  t.equal(produced.length, 1)
+})
