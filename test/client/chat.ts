@@ -42,8 +42,6 @@ export async function startChat (t: Test, { produce, repeated = 409, before, ...
   const app = await startApp(t, {
     retryMs: 1,
     extend (app) {
-      // A connection a request, so that proxies see them all
-      app.addHook('onRequest', async (_request, reply) => { reply.header('connection', 'close') })
       app.post<{ Body: ChatBody }>('/api/chat', async (request, reply) => {
         const { messageId } = request.body
         asked.push(request.body)

@@ -1,7 +1,10 @@
 import { connect, createServer, type AddressInfo } from 'node:net'
 import type { Teardown } from '../helper/database.js'
 
-/** A wire that breaks at a byte. */
+/**
+ * A wire that breaks at a byte. What it cuts must not say `Connection: close`: Node's fetch takes such a response for
+ * complete wherever it breaks off.
+ */
 export interface CuttingProxy {
   /** The server's URL with this proxy in the server's place. */
   readonly url: string
@@ -9,8 +12,11 @@ export interface CuttingProxy {
   readonly taken: number
   /** Bytes passed on to clients so far. */
   readonly passed: number
-  /** After how many bytes of the server's the next connections are cut, one number each; those after them are not cut. 0: when the request has reached the server, and its first byte of answer comes. -1: before the server hears of it. */
-  cutAfter (...bytes: number[]): void
+  /**
+   * Closes what is open, and says after how many bytes of the server's the next connections are cut, one number each;
+   * those after them are not cut. 0: before the first byte of the answer; -1: before the server hears of the request.
+   */
+  cutAfter (...bytes: number[]): Promise<void>
   /** Cuts every connection now. */
   cut (): void
 }
@@ -56,7 +62,12 @@ export async function startCuttingProxy (t: Teardown, target: string): Promise<C
     url: `http://127.0.0.1:${own}`,
     get taken () { return taken },
     get passed () { return passed },
-    cutAfter (...bytes) { limits = bytes },
+    async cutAfter (...bytes) {
+      limits = bytes
+      proxy.cut()
+      while (open.size > 0) await new Promise(setImmediate)
+      await new Promise(setImmediate) // the client of the same process has seen it too
+    },
     cut () { for (const socket of open) socket.destroy() }
   }
   return proxy
