@@ -8,9 +8,11 @@ export interface UserEvent<Payload = Record<string, unknown>> {
   ts: string
   user_id: string
   topic: string
-  /** What it is about: a message's id, for example. */
-  scope: string | null
+  /** What it is about: `{ kind: 'message', id: … }`, for one. */
+  scope: Record<string, unknown>
   payload: Payload
+  /** The cursor that a reader has with it. */
+  id: string
 }
 
 export interface EventsOptions<Event extends object = UserEvent> extends ConnectionOptions {
@@ -21,8 +23,8 @@ export interface EventsOptions<Event extends object = UserEvent> extends Connect
   /** Each event, once and in order, with its id: the cursor that a later call may go on from. What it throws ends the call, which rejects with it. */
   onEvent: (event: Event, id: string | null) => void
   /**
-   * Some events past the cursor were not kept for so long. Those that were are given now, from the oldest one on; its id
-   * is the argument. A cursor that is kept somewhere becomes `BEGINNING`.
+   * Events past the cursor are gone: it was too old, or Redis has lost them. The argument is the id of the oldest event
+   * there is; what is new to the reader is given next. A cursor that is kept somewhere becomes `BEGINNING`.
    */
   onTruncated?: ((oldestRetainedId: string | null) => void) | undefined
 }

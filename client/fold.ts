@@ -16,7 +16,7 @@ export interface Task {
 /** An agent waits for a person; what the payload of `tool.approval.required` holds is in it. */
 export interface Approval {
   approvalId: string
-  messageId: string | null
+  messageId?: unknown
   action?: unknown
   ts: string
   [field: string]: unknown
@@ -31,9 +31,9 @@ export interface Folded {
 const TASK_TYPE = /^(.+)\.(queued|progress|completed|failed)$/
 
 /** Takes one event in. Each map holds `capacity` entries; the oldest ones leave. */
-export function fold ({ tasks, approvals }: Folded, { type, ts, scope, payload }: UserEvent, capacity: number): void {
+export function fold ({ tasks, approvals }: Folded, { type, ts, payload }: UserEvent, capacity: number): void {
   const fields = Object(payload) as UserEvent['payload'] // of the server's making: it may be missing
-  const { taskId, approvalId, messageId = scope } = fields
+  const { taskId, approvalId } = fields
   const [, kind, status] = TASK_TYPE.exec(type) ?? []
   if (kind !== undefined && typeof taskId === 'string') {
     // The pattern knows no other status
@@ -41,7 +41,7 @@ export function fold ({ tasks, approvals }: Folded, { type, ts, scope, payload }
   }
   if (typeof approvalId !== 'string') return
   if (type === 'tool.approval.cleared') approvals.delete(approvalId)
-  if (type === 'tool.approval.required') put(approvals, approvalId, { ...fields, approvalId, messageId: messageId as string | null, ts }, capacity)
+  if (type === 'tool.approval.required') put(approvals, approvalId, { ...fields, approvalId, ts }, capacity)
 }
 
 function put<Value> (map: Map<string, Value>, key: string, value: Value, capacity: number): void {

@@ -28,8 +28,9 @@ export interface NotificationSnapshot {
   /** The id of the newest event. */
   readonly cursor: string | null
   readonly health: Health
+  /** Without those that are dismissed, as the approvals. */
   readonly tasks: readonly Task[]
-  /** Those that are neither cleared nor dismissed. */
+  /** Those that are not cleared. */
   readonly approvals: readonly Approval[]
   /** Why the connection was given up. */
   readonly error: unknown
@@ -41,8 +42,8 @@ export interface NotificationStore {
   subscribe (listener: () => void): () => void
   /** The same object until something changes. */
   getSnapshot (): NotificationSnapshot
-  /** Hides an approval, in all tabs, and for 24 hours also if its event comes again. It answers nothing to the server. */
-  dismiss (approvalId: string): void
+  /** Hides an approval, or a task, in all tabs and for 24 hours, whatever comes for it. The server is not told. */
+  dismiss (id: string): void
   /** Follows the user pipe from the cursor, in place of what was followed so far. @returns what ends it */
   connect (options: StoreConnectOptions): () => void
 }
@@ -51,8 +52,7 @@ const DISMISSED_MS = 24 * 60 * 60 * 1_000
 
 /**
  * What a page shows of the user's events. The cursor is kept in `localStorage`, together with what was made of the events
- * up to it, so that a refresh loses neither an event nor an approval. When the server no longer has all events past the
- * cursor, tasks and approvals are made anew from those that it has.
+ * up to it, so that a refresh loses neither an event nor an approval.
  */
 export function createNotificationStore ({ capacity = 100, name = 'fastify-message-journal', storage }: NotificationStoreOptions = {}): NotificationStore {
   const listeners = new Set<() => void>()
@@ -103,8 +103,12 @@ export function createNotificationStore ({ capacity = 100, name = 'fastify-messa
     })
   }
 
-  function isDismissed (approvalId: string): boolean {
-    return Number(dismissed[approvalId]) > Date.now() - DISMISSED_MS
+  function isDismissed (id: string): boolean {
+    return Number(dismissed[id]) > Date.now() - DISMISSED_MS
+  }
+
+  function shown<Value> (map: Map<string, Value>): Value[] {
+    return [...map].flatMap(([id, value]) => isDismissed(id) ? [] : value)
   }
 
   return {
@@ -116,14 +120,14 @@ export function createNotificationStore ({ capacity = 100, name = 'fastify-messa
       events,
       cursor,
       health,
-      tasks: [...folded.tasks.values()],
-      approvals: [...folded.approvals.values()].filter(({ approvalId }) => !isDismissed(approvalId)),
+      tasks: shown(folded.tasks),
+      approvals: shown(folded.approvals),
       error
     }),
-    dismiss (approvalId) {
+    dismiss (id) {
       dismissed = load(dismissedKey) // other tabs dismiss too
-      dismissed[approvalId] = Date.now()
-      for (const id in dismissed) if (!isDismissed(id)) delete dismissed[id]
+      dismissed[id] = Date.now()
+      for (const other in dismissed) if (!isDismissed(other)) delete dismissed[other]
       save(dismissedKey, dismissed)
       change()
     },
@@ -158,8 +162,6 @@ export function createNotificationStore ({ capacity = 100, name = 'fastify-messa
         },
         onTruncated (oldest) {
           cursor = BEGINNING
-          folded.tasks.clear()
-          folded.approvals.clear()
           saveSoon()
           change()
           onTruncated?.(oldest)

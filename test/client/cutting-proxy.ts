@@ -1,4 +1,5 @@
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import type { Teardown } from '../helper/database.js'
 
 /**
@@ -47,7 +48,7 @@ export async function startCuttingProxy (t: Teardown, target: string): Promise<C
     })
     upstream.on('end', () => client.end())
   })
-  const open = new Set<{ destroy: () => void }>()
+  const open = new Set<Socket>()
   server.on('connection', (socket) => {
     open.add(socket)
     socket.on('close', () => { open.delete(socket) })
@@ -63,9 +64,10 @@ export async function startCuttingProxy (t: Teardown, target: string): Promise<C
     get taken () { return taken },
     get passed () { return passed },
     async cutAfter (...bytes) {
+      const closed = Promise.all([...open].map(async (socket) => await once(socket, 'close')))
       limits = bytes
       proxy.cut()
-      while (open.size > 0) await new Promise(setImmediate)
+      await closed
       await new Promise(setImmediate) // the client of the same process has seen it too
     },
     cut () { for (const socket of open) socket.destroy() }
