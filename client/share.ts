@@ -77,7 +77,7 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
         if (word.oldest === null || isAfter(word.oldest, cursor)) truncate(word.oldest)
         return
       }
-      if (cursor !== null && isAfter(word.after, cursor)) return term.abort(MY_TURN)
+      if (cursor !== null && (word.after === null || isAfter(word.after, cursor))) return term.abort(MY_TURN)
       cursor ??= word.after
       if (word.entry !== undefined) deliver(...word.entry)
       feel(word.health)
