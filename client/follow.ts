@@ -69,6 +69,8 @@ export async function follow<Result extends object> (source: Source<Result>, opt
   let cut = (): void => {}
   let wake = (): void => {}
   let mayRouse = false
+  /** Whether there is no reason to wait any more. */
+  let roused = false
 
   async function ask ({ method, body }: Request, url: string, connection: AbortSignal): Promise<Response> {
     const fields = new Headers(typeof headers === 'function' ? await headers() : headers)
@@ -86,7 +88,10 @@ export async function follow<Result extends object> (source: Source<Result>, opt
     const connection = new AbortController()
     let dead = false
     lastByteAt = Date.now()
-    cut = () => { connection.abort() }
+    cut = () => {
+      clearTimeout(timer)
+      connection.abort()
+    }
     // By the clock: a timer stands still while the machine sleeps
     const watch = (): void => {
       const leftMs = keepaliveTimeoutMs - (Date.now() - lastByteAt)
@@ -105,7 +110,6 @@ export async function follow<Result extends object> (source: Source<Result>, opt
       if (answer === undefined && !isPassing(failure)) throw failure
       return failure
     } finally {
-      clearTimeout(timer)
       cut()
       patience.closed(dead ? lastByteAt : Date.now())
     }
@@ -190,7 +194,8 @@ export async function follow<Result extends object> (source: Source<Result>, opt
       over.throwIfAborted()
       const [told, backoff] = patience.failed(outcome)
       await sleep(told, false) // the server knows why
-      await sleep(backoff - told, true)
+      await sleep(roused ? 0 : backoff - told, true)
+      roused = false
     }
   }
 
@@ -206,6 +211,7 @@ export async function follow<Result extends object> (source: Source<Result>, opt
   /** The network, or the page, is back: what was silent meanwhile may be dead, and what waited need not. */
   function revive (toleratedMs: number): void {
     if (Date.now() - lastByteAt >= toleratedMs) cut()
+    roused = true
     if (mayRouse) wake()
   }
 
