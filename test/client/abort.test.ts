@@ -106,15 +106,15 @@ t.test('a call that has ended leaves nothing either', async (t) => {
 
 t.test('a connection that is lost again and again leaves nothing behind each time', async (t) => {
   const page = becomePage(t)
-  const answers = Array.from({ length: 300 }, (_, id) => broken(frame(id, {})))
-  const { url } = await startServer(t, ...answers, open(frame(300, {})))
+  const answers = Array.from({ length: 100 }, (_, id) => broken(frame(id, {})))
+  const { url } = await startServer(t, ...answers, open(frame(100, {})))
   const leaving = new AbortController()
   const timers = watchTimers(t)
   const seen = watch()
   const done = resumeMessage({ url, ...seen, backoffMs: [0], keepaliveTimeoutMs: NEVER_MS, signal: leaving.signal })
   await seen.until(() => seen.events.length === 10)
   const listeners = [page.listeners(), getEventListeners(leaving.signal, 'abort').length]
-  await seen.until(() => seen.events.length === 301)
+  await seen.until(() => seen.events.length === 101)
   t.strictSame([page.listeners(), getEventListeners(leaving.signal, 'abort').length], listeners)
   t.equal(timers.size, 1)
   leaving.abort(REASON)

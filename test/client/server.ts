@@ -15,7 +15,7 @@ export interface Server {
   url: string
   /** The requests so far. */
   asked: Asked[]
-  /** How many connections are open now. */
+  /** How many requests are under way: fetch may keep a connection without one. */
   open: () => number
   /** The cursors that the requests came with. */
   cursors: () => Array<string | undefined>
@@ -28,8 +28,11 @@ export type Answer = (response: ServerResponse, request: IncomingMessage) => unk
 export async function startServer (t: Test, ...answers: Answer[]): Promise<Server> {
   const asked: Asked[] = []
   const sockets = new Set<Socket>()
+  let underWay = 0
   const server = createServer(async (request, response) => {
     const { method = '', url = '', headers } = request
+    underWay++
+    response.on('close', () => { underWay-- })
     const answer = answers[Math.min(asked.length, answers.length - 1)]
     asked.push({ method, url, headers, body: '' })
     const mine = asked.at(-1)
@@ -49,7 +52,7 @@ export async function startServer (t: Test, ...answers: Answer[]): Promise<Serve
   return {
     url: `http://127.0.0.1:${port}`,
     asked,
-    open: () => sockets.size,
+    open: () => underWay,
     cursors: () => asked.map(({ headers }) => headers['last-event-id']?.toString())
   }
 }
