@@ -26,7 +26,7 @@ export interface Source<Result extends object> {
   /** The stream has begun in earnest. */
   opened? (): void
   /** An event: new, if it has an id. @returns the result, if this is the end */
-  event (payload: Record<string, unknown>, id: string | null, name: string | undefined): Result | undefined
+  event? (payload: Record<string, unknown>, id: string | null, name: string | undefined): Result | undefined
   comment? (text: string): void
   /** The server has said when to come back. */
   retry? (): void
@@ -132,7 +132,7 @@ export async function follow<Result extends object> (source: Source<Result>, opt
         patience.progressed()
       }
       const payload = parseObject(data)
-      if (payload !== null) outcome = source.event(payload, place, event)
+      if (payload !== null) outcome = source.event?.(payload, place, event)
     }
 
     const parser = createParser({

@@ -118,6 +118,22 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
     say({ asking: true })
   }
 
+  async function takeTurns (): Promise<PipeEnd> {
+    let steal = false
+    for (;;) {
+      try {
+        return await locks.request(name, steal ? { steal } : { signal: term.signal }, lead)
+      } catch (error) {
+        signal?.throwIfAborted()
+        steal = error === MY_TURN
+        // One that leads still was robbed of the lock
+        if (!steal && !leading) throw error
+        term.abort()
+        term = new AbortController()
+      }
+    }
+  }
+
   channel.onmessage = ({ data }: { data: Word<Event> }) => {
     try {
       hear(data)
@@ -133,18 +149,7 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
   try {
     feel('connecting')
     doubt()
-    for (let steal = false; ;) {
-      try {
-        return await locks.request(name, steal ? { steal } : { signal: term.signal }, lead)
-      } catch (error) {
-        signal?.throwIfAborted()
-        steal = error === MY_TURN
-        // One that leads still was robbed of the lock
-        if (!steal && !leading) throw error
-      }
-      term.abort()
-      term = new AbortController()
-    }
+    return await takeTurns()
   } finally {
     clearTimeout(timer)
     life.abort()

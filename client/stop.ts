@@ -17,7 +17,6 @@ export async function stopMessage ({ url, ...options }: StopMessageOptions): Pro
   await follow({
     cursor: null,
     next: () => ({ url, method: 'POST' }),
-    answered: ({ ok }) => ok ? {} : undefined,
-    event: () => undefined
+    answered: ({ ok }) => ok ? {} : undefined
   }, { maxErrors: MAX_ERRORS, ...options })
 }

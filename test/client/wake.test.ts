@@ -1,7 +1,7 @@
 import t from 'tap'
 import { resumeMessage, streamMessage } from '../../client/index.js'
 import { eventually } from '../helper/journal.js'
-import { becomePage } from './browser.js'
+import { becomePage, define } from './browser.js'
 import { watch } from './chat.js'
 import { END, broken, frame, open, silence, startServer, status, stream } from './server.js'
 
@@ -74,4 +74,9 @@ t.test('a page\'s addresses are relative to it', async (t) => {
   await streamMessage({ url: 'ask', messageId: 'chosen', ...watch(), backoffMs: [0] })
   await resumeMessage({ url: '/api/events', ...watch(), backoffMs: [0] })
   t.strictSame(asked.map(({ url }) => url), ['/chats/ask', '/chats/messages/chosen/events', '/api/events'])
+
+  define(t, 'document', undefined)
+  define(t, 'location', { href: `${url}/scripts/worker.js` })
+  await resumeMessage({ url: 'events', ...watch(), backoffMs: [0] })
+  t.equal(asked.at(-1)?.url, '/scripts/events', 'or to the worker')
 })
