@@ -195,6 +195,7 @@ t.test('what a listener throws ends its own tab\'s call, whether it leads or not
   await two.until(isHealthy)
   await pipe.publish(0)
   await t.rejects(follower.done, oops)
+  await two.until(has(1))
   await one.close()
   const leader = openTab(t, pipe, { onEvent () { throw oops }, cursor: two.ids[0] ?? '' })
   await leader.until(isHealthy)
