@@ -53,7 +53,7 @@ export async function connectEvents<Event extends object = UserEvent> (options: 
       if (id !== null || fields.type !== 'backlog.truncated') onEvent(fields as Event, id) // the app knows what its server publishes
       else if (source.cursor !== BEGINNING) {
         source.cursor = BEGINNING
-        onTruncated?.(oldestIn(fields.payload))
+        onTruncated?.(oldestIn(fields))
       }
       return undefined
     },
@@ -63,7 +63,7 @@ export async function connectEvents<Event extends object = UserEvent> (options: 
   return await follow(source, options)
 }
 
-function oldestIn (payload: unknown): string | null {
-  const { oldest_retained_id: id } = Object(payload) as { oldest_retained_id?: unknown } // it is looked at next
-  return typeof id === 'string' ? id : null
+function oldestIn ({ payload }: Record<string, unknown>): string | null {
+  const { oldest_retained_id: id = null } = Object(payload) as { oldest_retained_id?: string | null } // of the server's making
+  return id
 }

@@ -138,7 +138,7 @@ export async function follow<Result extends object> (source: Source<Result>, opt
     const parser = createParser({
       maxBufferSize: maxFrameLength,
       onEvent: take,
-      onComment (text) { source.comment?.(text) },
+      onComment: source.comment,
       onRetry (ms) {
         patience.told(ms)
         source.retry?.()

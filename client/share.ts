@@ -3,7 +3,7 @@ import { isAfter } from './ids.js'
 import type { Health } from './options.js'
 
 export interface SharedEventsOptions<Event extends object = UserEvent> extends EventsOptions<Event> {
-  /** What the tabs share is called so. Put the user's id in it. */
+  /** Tabs with the same name share a connection. Put the user's id in it. */
   name: string
   /** How long a tab that is looked at waits for a sign of the leader before it takes over, in ms. Default 5,000. */
   leaderTimeoutMs?: number | undefined
@@ -13,12 +13,15 @@ export interface SharedEventsOptions<Event extends object = UserEvent> extends E
 interface News<Event> {
   /** The leader's place, before `entry`. */
   after: string | null
-  entry?: [event: Event, id: string | null]
+  entry: [event: Event, id: string | null] | undefined
   health: Health | undefined
 }
 
 /** `asking`: is there a leader? `oldest`: the backlog was truncated. */
 type Word<Event> = News<Event> | { asking: true } | { oldest: string | null }
+
+/** Before what this client has in common with others of the same origin. */
+export const PREFIX = 'fastify-message-journal '
 
 /** Why a tab stops waiting for its turn: it has missed something, or nobody leads. */
 const MY_TURN = {}
@@ -35,6 +38,7 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
   if (locks === undefined || globalThis.BroadcastChannel === undefined) return await connectEvents(options)
   signal?.throwIfAborted()
 
+  const lock = PREFIX + name
   let cursor = options.cursor ?? null
   let health: Health | undefined
   let leading = false
@@ -42,10 +46,14 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
   let term = new AbortController()
   let timer: ReturnType<typeof setTimeout> | undefined
   const life = new AbortController()
-  const channel = new BroadcastChannel(name)
+  const channel = new BroadcastChannel(lock)
 
   function say (word: Word<Event>): void {
     channel.postMessage(word)
+  }
+
+  function tell (entry?: News<Event>['entry']): void {
+    say({ after: cursor, entry, health })
   }
 
   function deliver (event: Event, id: string | null): void {
@@ -69,7 +77,7 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
 
   function hear (word: Word<Event>): void {
     if ('asking' in word) {
-      if (leading) say({ after: cursor, health })
+      if (leading) tell()
     } else if (!leading) {
       clearTimeout(timer)
       if ('oldest' in word) {
@@ -93,12 +101,12 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
         cursor,
         signal: term.signal,
         onEvent (event, id) {
-          say({ after: cursor, entry: [event, id], health })
+          tell([event, id])
           deliver(event, id)
         },
         onHealth (now) {
-          say({ after: cursor, health: now })
           feel(now)
+          tell()
         },
         onTruncated (oldest) {
           say({ oldest })
@@ -122,7 +130,7 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
     let steal = false
     for (;;) {
       try {
-        return await locks.request(name, steal ? { steal } : { signal: term.signal }, lead)
+        return await locks.request(lock, steal ? { steal } : { signal: term.signal }, lead)
       } catch (error) {
         signal?.throwIfAborted()
         steal = error === MY_TURN

@@ -2,12 +2,12 @@ import { BEGINNING, connectEvents, type UserEvent } from './events.js'
 import { fold, type Approval, type Folded, type Task } from './fold.js'
 import type { Health } from './options.js'
 import { parseObject } from './response.js'
-import { shareEvents, type SharedEventsOptions } from './share.js'
+import { PREFIX, shareEvents, type SharedEventsOptions } from './share.js'
 
 export interface NotificationStoreOptions {
   /** How many events, tasks and approvals are held. Default 100. */
   capacity?: number | undefined
-  /** What is kept in the storage, and shared by the tabs, is called so. Put the user's id in it. Default `fastify-message-journal`. */
+  /** Stores with the same name share what is kept, and the connection. Put the user's id in it. Default: none. */
   name?: string | undefined
   /** Default `localStorage`. One that refuses, or is missing, is done without. */
   storage?: KeyValueStorage | undefined
@@ -54,10 +54,11 @@ const DISMISSED_MS = 24 * 60 * 60 * 1_000
  * What a page shows of the user's events. The cursor is kept in `localStorage`, together with what was made of the events
  * up to it, so that a refresh loses neither an event nor an approval.
  */
-export function createNotificationStore ({ capacity = 100, name = 'fastify-message-journal', storage }: NotificationStoreOptions = {}): NotificationStore {
+export function createNotificationStore ({ capacity = 100, name = '', storage }: NotificationStoreOptions = {}): NotificationStore {
   const listeners = new Set<() => void>()
-  const dismissedKey = `${name} dismissed`
-  const kept = load(name)
+  const key = PREFIX + name
+  const dismissedKey = `${key} dismissed`
+  const kept = load(key)
   const folded: Folded = {
     // Only stores write there
     tasks: new Map(Object.entries(Object(kept.tasks) as Record<string, Task>)),
@@ -99,7 +100,7 @@ export function createNotificationStore ({ capacity = 100, name = 'fastify-messa
     saving = true
     queueMicrotask(() => {
       saving = false
-      save(name, { cursor, tasks: Object.fromEntries(folded.tasks), approvals: Object.fromEntries(folded.approvals) })
+      save(key, { cursor, tasks: Object.fromEntries(folded.tasks), approvals: Object.fromEntries(folded.approvals) })
     })
   }
 
@@ -137,8 +138,8 @@ export function createNotificationStore ({ capacity = 100, name = 'fastify-messa
       const { signal } = life
       disconnect = () => { life.abort() }
       error = null
-      globalThis.addEventListener?.('storage', ({ key }) => {
-        if (key !== dismissedKey) return
+      globalThis.addEventListener?.('storage', (event) => {
+        if (event.key !== dismissedKey) return
         dismissed = load(dismissedKey)
         change()
       }, { signal })

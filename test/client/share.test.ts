@@ -155,7 +155,7 @@ t.test('a leader that hangs loses its lock to a tab that is looked at', async (t
   const page = becomePage(t)
   const pipe = await startPipe(t)
   let release = (): void => {}
-  const hanging = locks.request(pipe.user, {}, async () => await new Promise<void>((resolve) => { release = resolve }))
+  const hanging = locks.request(`fastify-message-journal ${pipe.user}`, {}, async () => await new Promise<void>((resolve) => { release = resolve }))
   hanging.catch(() => {})
   page.hide()
   const hidden = openTab(t, pipe, { leaderTimeoutMs: 1 })

@@ -163,10 +163,10 @@ t.test('what is dismissed stays away for 24 hours: in other tabs, after a refres
   t.strictSame(shown(two), ['a', 'b', 't'])
   page.stored('something else')
   t.strictSame(shown(two), ['a', 'b', 't'])
-  page.stored(`${user} dismissed`)
+  page.stored(`fastify-message-journal ${user} dismissed`)
   t.strictSame(shown(two), ['b', 't'])
   two.dismiss('t')
-  page.stored(`${user} dismissed`)
+  page.stored(`fastify-message-journal ${user} dismissed`)
   for (const store of [one, two, createNotificationStore({ name: user, storage })]) t.strictSame(shown(store), ['b'])
 
   await app.journal.requestApproval({ ...about, approvalId: 'a' })
@@ -179,7 +179,7 @@ t.test('what is dismissed stays away for 24 hours: in other tabs, after a refres
   const later = createNotificationStore({ name: user, storage })
   t.strictSame(shown(later), ['a', 'b', 't'])
   later.dismiss('b')
-  t.strictSame(Object.keys(JSON.parse(storage.items.get(`${user} dismissed`) ?? '')), ['b'], 'what is over is forgotten')
+  t.strictSame(Object.keys(JSON.parse(storage.items.get(`fastify-message-journal ${user} dismissed`) ?? '')), ['b'], 'what is over is forgotten')
 })
 
 t.test('a truncated backlog: the cursor is moved, the page is told, and what is pending stays', async (t) => {
@@ -283,6 +283,6 @@ t.test('localStorage is what is used where nothing else is named', async (t) => 
   await until(store, isHealthy)
   const [id] = await publish(0)
   await until(store, ({ events }) => events.length === 1)
-  await eventually(() => storage.items.has('fastify-message-journal'))
-  t.match(JSON.parse(storage.items.get('fastify-message-journal') ?? ''), { cursor: id })
+  await eventually(() => storage.items.has('fastify-message-journal '))
+  t.match(JSON.parse(storage.items.get('fastify-message-journal ') ?? ''), { cursor: id })
 })
