@@ -1,5 +1,6 @@
-import { follow, type Source } from './follow.js'
+import { follow } from './follow.js'
 import type { ConnectionOptions } from './options.js'
+import type { Source } from './source.js'
 
 /** What `publishUserEvent` published. */
 export interface UserEvent<Payload = Record<string, unknown>> {

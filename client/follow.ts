@@ -1,38 +1,9 @@
-import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import { JournalClientError } from './errors.js'
-import { isAfter } from './ids.js'
-import type { ConnectionOptions } from './options.js'
+import type { ConnectionOptions, HeaderFields } from './options.js'
 import { createPatience } from './patience.js'
-import { failureOf, isEventStream, lost, parseObject, readText } from './response.js'
-
-export interface Request {
-  url: string
-  method: 'GET' | 'POST'
-  /** JSON. */
-  body?: string
-}
-
-/** What is followed: where to ask, and what the answers mean. */
-export interface Source<Result extends object> {
-  /** The id of the newest event received; it is moved here. */
-  cursor: string | null
-  /** The request to make now. */
-  next (): Request
-  /**
-   * A response is here, and when it is no event stream, what it says.
-   * @returns the result, if this is the end; `true` to ask again; nothing for the general rules
-   */
-  answered? (response: Response, failure: JournalClientError | null): Result | true | undefined
-  /** The stream has begun in earnest. */
-  opened? (): void
-  /** An event: new, if it has an id. @returns the result, if this is the end */
-  event? (payload: Record<string, unknown>, id: string | null, name: string | undefined): Result | undefined
-  comment? (text: string): void
-  /** The server has said when to come back. */
-  retry? (): void
-  /** The response has ended as it should. @returns the result, if this is the end */
-  ended? (): Result | undefined
-}
+import { failureOf, isEventStream, lost } from './response.js'
+import type { Request, Source } from './source.js'
+import { readEvents } from './stream.js'
 
 const UNAUTHENTICATED = 401
 /** 401s in a row until somebody is asked for better headers. */
@@ -63,7 +34,7 @@ export async function follow<Result extends object> (source: Source<Result>, opt
   /** Aborts when all is over: whatever is open, waiting or listening belongs to it. */
   const life = new AbortController()
   const over = life.signal
-  let fresh: Array<[string, string]> = []
+  let fresh: HeaderFields = {}
   let unauthenticated = 0
   let lastByteAt = 0
   let cut = (): void => {}
@@ -74,7 +45,7 @@ export async function follow<Result extends object> (source: Source<Result>, opt
 
   async function ask ({ method, body }: Request, url: string, connection: AbortSignal): Promise<Response> {
     const fields = new Headers(typeof headers === 'function' ? await headers() : headers)
-    for (const [name, value] of fresh) fields.set(name, value)
+    for (const [name, value] of Object.entries(fresh)) fields.set(name, value)
     fields.set('accept', 'text/event-stream')
     if (body !== undefined) fields.set('content-type', 'application/json')
     if (method === 'GET' && source.cursor !== null) fields.set('last-event-id', source.cursor)
@@ -106,7 +77,7 @@ export async function follow<Result extends object> (source: Source<Result>, opt
       const failure = isEventStream(response) ? null : await failureOf(response)
       const answer = source.answered?.(response, failure)
       if (typeof answer === 'object') return answer
-      if (failure === null) return await read(response)
+      if (failure === null) return await readEvents(response, source, patience, over, maxFrameLength, () => { lastByteAt = Date.now() })
       if (answer === undefined && !isPassing(failure)) throw failure
       return failure
     } finally {
@@ -115,59 +86,13 @@ export async function follow<Result extends object> (source: Source<Result>, opt
     }
   }
 
-  async function read (response: Response): Promise<Result | JournalClientError> {
-    let outcome: Result | JournalClientError | undefined
-    let opened = false
-
-    function take ({ id, event, data }: EventSourceMessage): void {
-      if (outcome !== undefined || over.aborted) return
-      if (id === undefined && event === 'busy') {
-        outcome = new JournalClientError('FST_JOURNAL_CLIENT_BUSY', 'The server is busy', 429)
-        return
-      }
-      const place = id !== undefined && isAfter(id, null) ? id : null
-      if (place !== null) {
-        if (!isAfter(place, source.cursor)) return
-        source.cursor = place
-        patience.progressed()
-      }
-      const payload = parseObject(data)
-      if (payload !== null) outcome = source.event?.(payload, place, event)
-    }
-
-    const parser = createParser({
-      maxBufferSize: maxFrameLength,
-      onEvent: take,
-      onComment: source.comment,
-      onRetry (ms) {
-        patience.told(ms)
-        source.retry?.()
-      },
-      onError ({ type, message }) {
-        if (type === 'max-buffer-size-exceeded') throw new JournalClientError('FST_JOURNAL_CLIENT_FRAME_TOO_LARGE', message)
-      }
-    })
-    const broken = await readText(response, (text) => {
-      lastByteAt = Date.now()
-      parser.feed(text)
-      if (outcome !== undefined || over.aborted) return false
-      if (!opened) {
-        opened = true
-        source.opened?.()
-        patience.opened()
-      }
-      return true
-    })
-    return outcome ?? broken ?? source.ended?.() ?? lost()
-  }
-
   /** The third 401 in a row: somebody may know better headers. */
   async function authenticate (failure: JournalClientError): Promise<void> {
     unauthenticated = failure.status === UNAUTHENTICATED ? unauthenticated + 1 : 0
     if (unauthenticated < MAX_UNAUTHENTICATED) return
     const answer = await onAuthFailure?.(failure)
     if (answer === null || answer === undefined) throw failure
-    fresh = typeof answer === 'string' ? [['authorization', `Bearer ${answer}`]] : Object.entries(answer)
+    fresh = typeof answer === 'string' ? { authorization: `Bearer ${answer}` } : answer
     unauthenticated = 0
     patience.forgive()
   }

@@ -1,7 +1,8 @@
 import type { JournalClientError } from './errors.js'
-import { absolute, follow, type Source } from './follow.js'
+import { absolute, follow } from './follow.js'
 import { createMessageId } from './ids.js'
 import type { ConnectionOptions } from './options.js'
+import type { Source } from './source.js'
 
 /** What an app records: its payload, as it was given to `record`. */
 export type EventPayload = Record<string, unknown>

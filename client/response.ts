@@ -40,8 +40,7 @@ export async function failureOf (response: Response): Promise<JournalClientError
 
 /** Seconds, or a date: RFC 9110, section 10.2.3. */
 function retryAfterMs (text: string | null): number | null {
-  if (text === null) return null
-  const ms = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - Date.now()
+  const ms = Number(text) * 1_000 || Date.parse(String(text)) - Date.now()
   return ms >= 0 ? ms : null
 }
 
