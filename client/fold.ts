@@ -22,29 +22,29 @@ export interface Approval {
   [field: string]: unknown
 }
 
-/** In the order in which they began. */
+/** By their ids, in the order in which they began. */
 export interface Folded {
-  tasks: Map<string, Task>
-  approvals: Map<string, Approval>
+  tasks: Record<string, Task>
+  approvals: Record<string, Approval>
 }
 
 const TASK_TYPE = /^(.+)\.(queued|progress|completed|failed)$/
 
-/** Takes one event in. Each map holds `capacity` entries; the oldest ones leave. */
+/** Takes one event in. Each record holds `capacity` entries; the oldest ones leave. */
 export function fold ({ tasks, approvals }: Folded, { type, ts, payload }: UserEvent, capacity: number): void {
   const fields = Object(payload) as UserEvent['payload'] // of the server's making: it may be missing
   const { taskId, approvalId } = fields
   const [, kind, status] = TASK_TYPE.exec(type) ?? []
   if (kind !== undefined && typeof taskId === 'string') {
     // The pattern knows no other status
-    put(tasks, taskId, { ...tasks.get(taskId), ...fields, taskId, type: kind, status: status as Task['status'], ts }, capacity)
+    put(tasks, taskId, { ...tasks[taskId], ...fields, taskId, type: kind, status: status as Task['status'], ts }, capacity)
   }
   if (typeof approvalId !== 'string') return
-  if (type === 'tool.approval.cleared') approvals.delete(approvalId)
+  if (type === 'tool.approval.cleared') delete approvals[approvalId]
   if (type === 'tool.approval.required') put(approvals, approvalId, { ...fields, approvalId, ts }, capacity)
 }
 
-function put<Value> (map: Map<string, Value>, key: string, value: Value, capacity: number): void {
-  map.set(key, value)
-  for (const first of map.keys()) if (map.size > capacity) map.delete(first)
+function put<Value> (record: Record<string, Value>, id: string, value: Value, capacity: number): void {
+  record[id] = value
+  for (const oldest of Object.keys(record).slice(0, -capacity)) delete record[oldest]
 }

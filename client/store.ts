@@ -59,11 +59,8 @@ export function createNotificationStore ({ capacity = 100, name = '', storage }:
   const key = PREFIX + name
   const dismissedKey = `${key} dismissed`
   const kept = load(key)
-  const folded: Folded = {
-    // Only stores write there
-    tasks: new Map(Object.entries(Object(kept.tasks) as Record<string, Task>)),
-    approvals: new Map(Object.entries(Object(kept.approvals) as Record<string, Approval>))
-  }
+  // Only stores write there
+  const folded = { tasks: Object(kept.tasks), approvals: Object(kept.approvals) } as Folded
   let events: UserEvent[] = []
   let cursor = typeof kept.cursor === 'string' ? kept.cursor : null
   let health: Health = 'connecting'
@@ -100,7 +97,7 @@ export function createNotificationStore ({ capacity = 100, name = '', storage }:
     saving = true
     queueMicrotask(() => {
       saving = false
-      save(key, { cursor, tasks: Object.fromEntries(folded.tasks), approvals: Object.fromEntries(folded.approvals) })
+      save(key, { cursor, ...folded })
     })
   }
 
@@ -108,8 +105,8 @@ export function createNotificationStore ({ capacity = 100, name = '', storage }:
     return Number(dismissed[id]) > Date.now() - DISMISSED_MS
   }
 
-  function shown<Value> (map: Map<string, Value>): Value[] {
-    return [...map].flatMap(([id, value]) => isDismissed(id) ? [] : value)
+  function shown<Value> (record: Record<string, Value>): Value[] {
+    return Object.entries(record).flatMap(([id, value]) => isDismissed(id) ? [] : value)
   }
 
   return {
