@@ -17,8 +17,8 @@ interface News<Event> {
   health: Health | undefined
 }
 
-/** `asking`: is there a leader? `oldest`: the backlog was truncated. */
-type Word<Event> = News<Event> | { asking: true } | { oldest: string | null }
+/** `asking`: is there a leader? `oldest`: the backlog past `after` was truncated. */
+type Word<Event> = News<Event> | { asking: true } | { oldest: string | null, after: string | null }
 
 /** Before what this client has in common with others of the same origin. */
 export const PREFIX = 'fastify-message-journal '
@@ -81,8 +81,8 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
     } else if (!leading) {
       clearTimeout(timer)
       if ('oldest' in word) {
-        // A tab that is past it has missed nothing
-        if (word.oldest === null || isAfter(word.oldest, cursor)) truncate(word.oldest)
+        // A tab that is ahead of the leader may have missed nothing
+        if (word.oldest === null || isAfter(word.oldest, cursor) || !isAfter(cursor, word.after)) truncate(word.oldest)
         return
       }
       if (cursor !== null && (word.after === null || isAfter(word.after, cursor))) return term.abort(MY_TURN)
@@ -109,7 +109,7 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
           tell()
         },
         onTruncated (oldest) {
-          say({ oldest })
+          say({ oldest, after: cursor })
           truncate(oldest)
         }
       })

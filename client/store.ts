@@ -123,8 +123,7 @@ export function createNotificationStore ({ capacity = 100, name = '', storage }:
       error
     }),
     dismiss (id) {
-      dismissed = load(dismissedKey) // other tabs dismiss too
-      dismissed[id] = Date.now()
+      dismissed = { ...dismissed, ...load(dismissedKey), [id]: Date.now() } // other tabs dismiss too
       for (const other in dismissed) if (!isDismissed(other)) delete dismissed[other]
       save(dismissedKey, dismissed)
       change()

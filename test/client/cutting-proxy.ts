@@ -11,8 +11,8 @@ export interface CuttingProxy {
   readonly url: string
   /** Connections taken so far. */
   readonly taken: number
-  /** Bytes passed on to clients so far. */
-  readonly passed: number
+  /** What was passed on to clients since `cutAfter`. */
+  readonly passed: Buffer
   /**
    * Closes what is open, and says after how many bytes of the server's the next connections are cut, one number each;
    * those after them are not cut. 0: before the first byte of the answer; -1: before the server hears of the request.
@@ -27,7 +27,7 @@ export async function startCuttingProxy (t: Teardown, target: string): Promise<C
   const { hostname, port } = new URL(target)
   let limits: number[] = []
   let taken = 0
-  let passed = 0
+  let passed = Buffer.alloc(0)
 
   const server = createServer((client) => {
     taken++
@@ -42,7 +42,7 @@ export async function startCuttingProxy (t: Teardown, target: string): Promise<C
     upstream.on('data', (chunk) => {
       const part = chunk.subarray(0, left)
       left -= part.length
-      passed += part.length
+      passed = Buffer.concat([passed, part])
       client.write(part)
       if (part.length < chunk.length || left === 0) client.destroySoon() // the client gets these, and no more
     })
@@ -66,6 +66,7 @@ export async function startCuttingProxy (t: Teardown, target: string): Promise<C
     async cutAfter (...bytes) {
       const closed = Promise.all([...open].map(async (socket) => await once(socket, 'close')))
       limits = bytes
+      passed = Buffer.alloc(0)
       proxy.cut()
       await closed
       await new Promise(setImmediate) // the client of the same process has seen it too
@@ -73,4 +74,10 @@ export async function startCuttingProxy (t: Teardown, target: string): Promise<C
     cut () { for (const socket of open) socket.destroy() }
   }
   return proxy
+}
+
+/** Where to cut a response: at every byte of its body, and here and there before. */
+export function cutsOf (response: Buffer): number[] {
+  const body = response.indexOf('\r\n\r\n') + 4
+  return Array.from({ length: response.length + 1 }, (_, bytes) => bytes).filter((bytes) => bytes >= body - 4 || bytes % 32 === 0)
 }

@@ -150,6 +150,28 @@ t.test('a truncated backlog is told to all tabs but those that have what was los
   t.strictSame([one, two, three].map(({ numbers }) => numbers.at(-1)), [7, 7, 7])
 })
 
+t.test('a Redis that has lost what all tabs have: all are told, and go on behind it', async (t) => {
+  haveLocks(t)
+  const event = (id: string): string => `data: {"type":"x","payload":{}}\nid: ${id}\n\n`
+  let lose = (): void => {}
+  const { url, cursors } = await startServer(t,
+    async (response, request) => {
+      await open(event('9-0'))(response, request)
+      lose = () => { response.destroy() }
+    },
+    open('data: {"type":"backlog.truncated","payload":{"oldest_retained_id":"1-0"}}\n\n', event('2-0')))
+  const pipe = { pipe: { url, backoffMs: [0] }, user: url }
+  const tabs = [openTab(t, pipe, { cursor: '8-0' }), openTab(t, pipe, { cursor: '8-0' })]
+  await Promise.all(tabs.map(async (tab) => await tab.until(has(1))))
+  lose()
+  await Promise.all(tabs.map(async (tab) => await tab.until(has(2))))
+  for (const { ids, truncations } of tabs) {
+    t.strictSame(ids, ['9-0', '2-0'])
+    t.strictSame(truncations, ['1-0'])
+  }
+  t.strictSame(cursors(), ['8-0', '9-0'])
+})
+
 t.test('a leader that hangs loses its lock to a tab that is looked at', async (t) => {
   const locks = haveLocks(t)
   const page = becomePage(t)

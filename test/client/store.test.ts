@@ -258,7 +258,7 @@ t.test('two tabs with one connection show the same', async (t) => {
 })
 
 t.test('no storage, a forbidden one, a full one, and one with nonsense in it', async (t) => {
-  const { pipe, publish } = await startPipe(t)
+  const { app, user, pipe, publish } = await startPipe(t)
   const refusing = () => { throw new DOMException('no', 'SecurityError') }
   const nonsense = (text: string): KeyValueStorage => ({ getItem: () => text, setItem: refusing })
   const storages = [undefined, { getItem: refusing, setItem: refusing }, ...['{', 'null', '7', '[]', '{"cursor":7,"tasks":3,"approvals":null}'].map(nonsense)]
@@ -269,7 +269,11 @@ t.test('no storage, a forbidden one, a full one, and one with nonsense in it', a
     await until(store, isHealthy)
     await publish(0)
     t.match(await until(store, ({ events }) => events.length === 1), { events: [{ payload: { n: 0 } }] })
+    for (const approvalId of ['a', 'b', 'c']) await app.journal.requestApproval({ userId: user, messageId: 'm', action: null, approvalId })
+    await until(store, ({ approvals }) => approvals.length === 3)
     store.dismiss('a')
+    store.dismiss('b')
+    t.match(store.getSnapshot().approvals, [{ approvalId: 'c' }])
     close()
   }
 })
