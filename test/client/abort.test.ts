@@ -1,33 +1,13 @@
 import { getEventListeners } from 'node:events'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { connectEvents, resumeMessage, stopMessage, streamMessage } from '../../client/index.js'
 import { eventually } from '../helper/journal.js'
-import { becomePage } from './browser.js'
+import { becomePage, watchTimers } from './browser.js'
 import { watch } from './chat.js'
 import { broken, frame, open, silence, startServer, status, type Answer } from './server.js'
 
 const REASON = new Error('the reader has left')
 const NEVER_MS = 600_000
-
-/** The timers of more than NEVER_MS / 2 that are running, until the end of the test; fetch's own are shorter. */
-function watchTimers (t: Test): Set<unknown> {
-  const running = new Set<unknown>()
-  const { setTimeout, clearTimeout } = globalThis
-  t.intercept(globalThis, 'setTimeout', {
-    value: Object.assign((callback: () => void, ms = 0, ...rest: unknown[]) => {
-      const timer = setTimeout(callback, ms, ...rest)
-      if (ms > NEVER_MS / 2) running.add(timer)
-      return timer
-    }, { __promisify__: setTimeout.__promisify__ })
-  })
-  t.intercept(globalThis, 'clearTimeout', {
-    value: (timer: NodeJS.Timeout) => {
-      running.delete(timer)
-      clearTimeout(timer)
-    }
-  })
-  return running
-}
 
 const MOMENTS: Record<string, { answer: Answer, options?: object, timers?: number, until: (seen: ReturnType<typeof watch>, asked: number) => boolean }> = {
   'while the answer is waited for': { answer: silence, until: (_, asked) => asked === 1 },
@@ -42,7 +22,7 @@ const MOMENTS: Record<string, { answer: Answer, options?: object, timers?: numbe
 for (const [moment, { answer, options, timers: wanted = 1, until }] of Object.entries(MOMENTS)) {
   t.test(`an abort ${moment} rejects with its reason, and leaves nothing`, async (t) => {
     const page = becomePage(t)
-    const timers = watchTimers(t)
+    const timers = watchTimers(t, NEVER_MS / 2)
     const { url, asked, open: connections } = await startServer(t, answer)
     const leaving = new AbortController()
     const seen = watch()
@@ -96,7 +76,7 @@ t.test('a signal that was aborted before: nothing is asked', async (t) => {
 t.test('a call that has ended leaves nothing either', async (t) => {
   const page = becomePage(t)
   const { url } = await startServer(t, status(202))
-  const timers = watchTimers(t)
+  const timers = watchTimers(t, NEVER_MS / 2)
   const { signal } = new AbortController()
   await stopMessage({ url, signal, keepaliveTimeoutMs: NEVER_MS })
   t.equal(page.listeners(), 0)
@@ -109,7 +89,7 @@ t.test('a connection that is lost again and again leaves nothing behind each tim
   const answers = Array.from({ length: 100 }, (_, id) => broken(frame(id, {})))
   const { url } = await startServer(t, ...answers, open(frame(100, {})))
   const leaving = new AbortController()
-  const timers = watchTimers(t)
+  const timers = watchTimers(t, NEVER_MS / 2)
   const seen = watch()
   const done = resumeMessage({ url, ...seen, backoffMs: [0], keepaliveTimeoutMs: NEVER_MS, signal: leaving.signal })
   await seen.until(() => seen.events.length === 10)

@@ -58,3 +58,23 @@ export function define (t: Test, name: string, value: unknown): void {
     if (before !== undefined) Object.defineProperty(globalThis, name, before)
   })
 }
+
+/** The timers of more than `longMs` that are running, until the end of the test. Those of fetch are of five minutes. */
+export function watchTimers (t: Test, longMs: number): Set<unknown> {
+  const running = new Set<unknown>()
+  const { setTimeout, clearTimeout } = globalThis
+  t.intercept(globalThis, 'setTimeout', {
+    value: Object.assign((callback: () => void, ms = 0, ...rest: unknown[]) => {
+      const timer = setTimeout(callback, ms, ...rest)
+      if (ms > longMs) running.add(timer)
+      return timer
+    }, { __promisify__: setTimeout.__promisify__ })
+  })
+  t.intercept(globalThis, 'clearTimeout', {
+    value: (timer: NodeJS.Timeout) => {
+      running.delete(timer)
+      clearTimeout(timer)
+    }
+  })
+  return running
+}

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { resumeMessage, streamMessage } from '../../client/index.js'
 import { eventually } from '../helper/journal.js'
-import { becomePage, define } from './browser.js'
+import { becomePage, define, watchTimers } from './browser.js'
 import { watch } from './chat.js'
 import { END, broken, frame, open, silence, startServer, status, stream } from './server.js'
 
@@ -10,16 +10,22 @@ const patient = { backoffMs: [LONG_MS], keepaliveTimeoutMs: LONG_MS }
 
 t.test('the network is back: what is open is dead, and what waits need not', async (t) => {
   const page = becomePage(t)
-  const { url, cursors } = await startServer(t, open(frame(0, {})), broken(frame(1, {})), stream(frame(2, END)))
+  const timers = watchTimers(t, LONG_MS / 2)
+  const { url, cursors } = await startServer(t, open(frame(0, {})), broken(frame(1, {})), broken(), stream(frame(2, END)))
   const seen = watch()
   const done = resumeMessage({ url, ...seen, ...patient, backoffMs: [0, LONG_MS] })
   await seen.until(() => seen.events.length === 1)
   page.online()
   await seen.until(() => seen.health.at(-1) === 'unhealthy')
   t.strictSame(seen.ids, ['0', '1'])
-  page.online()
+  t.equal(timers.size, 0)
+  page.online() // just before the wait
+  await eventually(() => cursors().length === 3)
+  await seen.until(() => seen.health.length === 7)
+  await eventually(() => timers.size === 1)
+  page.online() // in it
   t.match(await done, { lastEventId: '2' })
-  t.strictSame(cursors(), [undefined, '0', '1'])
+  t.strictSame(cursors(), [undefined, '0', '1', '1'])
   t.equal(page.listeners(), 0)
 })
 
@@ -36,6 +42,7 @@ t.test('the network is back while there is no answer yet', async (t) => {
 
 t.test('the page is looked at again: what was silent for long is dead, what was not is left alone, what waits need not', async (t) => {
   const page = becomePage(t)
+  const timers = watchTimers(t, LONG_MS / 2)
   const { url, asked } = await startServer(t, open(frame(0, {})), broken(), stream(frame(1, END)))
   const seen = watch()
   const done = resumeMessage({ url, ...seen, ...patient, backoffMs: [0, LONG_MS] })
@@ -51,6 +58,7 @@ t.test('the page is looked at again: what was silent for long is dead, what was 
   page.show()
   await seen.until(() => seen.health.at(-1) === 'unhealthy')
   t.equal(asked.length, 2)
+  await eventually(() => timers.size === 1)
   page.show()
   t.match(await done, { lastEventId: '1' })
   t.equal(page.listeners(), 0)
