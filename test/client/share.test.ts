@@ -268,8 +268,12 @@ t.test('an aborted call leaves nothing: no lock, no channel, no listener, and no
   const follower = openTab(t, pipe)
   await follower.until(isHealthy)
   const told = [leader.health.length, follower.health.length]
+  const channel = new BroadcastChannel(`fastify-message-journal ${url}`)
+  channel.postMessage({ after: '1-0', entry: [{ type: 'x' }, '2-0'], health: 'unhealthy' })
   await Promise.all([follower.close(), leader.close()])
+  channel.close()
   t.strictSame([leader.health.length, follower.health.length], told)
+  t.strictSame([leader.ids, follower.ids], [['1-0'], []])
   t.strictSame(await locks.query(), { held: [], pending: [] })
   t.equal(page.listeners(), 0)
   await eventually(() => connections() === 0)

@@ -66,14 +66,17 @@ t.test('the page is looked at again: what was silent for long is dead, what was 
 
 t.test('what the server wants to be waited for is waited for, whoever is back', async (t) => {
   const page = becomePage(t)
-  const { url, asked } = await startServer(t, status(503, { 'retry-after': '1' }), stream(frame(0, END)))
-  const done = resumeMessage({ url, onEvent () {}, ...patient })
-  await eventually(() => asked.length === 1)
-  const startedAt = Date.now()
-  const wakes = setInterval(() => { page.online() }, 10)
-  t.match(await done, { lastEventId: '0' })
-  clearInterval(wakes)
-  t.ok(Date.now() - startedAt >= 900, 'a server that asked for a second got it')
+  const timers = watchTimers(t, LONG_MS / 2)
+  const { url, asked } = await startServer(t, status(503, { 'retry-after': String(LONG_MS / 1_000) }))
+  const leaving = new AbortController()
+  const done = resumeMessage({ url, onEvent () {}, backoffMs: [0], signal: leaving.signal })
+  await eventually(() => timers.size === 1)
+  page.online()
+  page.show()
+  t.equal(timers.size, 1)
+  t.equal(asked.length, 1)
+  leaving.abort(new Error('left'))
+  await t.rejects(done, new Error('left'))
 })
 
 t.test('a page\'s addresses are relative to it', async (t) => {

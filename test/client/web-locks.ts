@@ -39,7 +39,7 @@ export function createLockManager (): LockManager {
         const at = queue.indexOf(request)
         if (at < 0) return
         queue.splice(at, 1)
-        reject(signal.reason)
+        setTimeout(reject, 10, signal.reason) // a browser's locks are another process's
       })
       grant(name)
     })
