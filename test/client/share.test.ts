@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { shareEvents, type PipeEnd, type SharedEventsOptions } from '../../client/index.js'
 import { eventually } from '../helper/journal.js'
-import { becomePage, define, haveLocks } from './browser.js'
+import { becomePage, define, haveLocks, watchTimers } from './browser.js'
 import { createReader, isHealthy, startPipe, type Pipe, type Reader } from './pipe.js'
 import { open, startServer, status } from './server.js'
 
@@ -11,6 +11,7 @@ interface Tab extends Reader {
   close: () => Promise<void>
 }
 
+const NEVER_MS = 600_000
 const CLOSED = new Error('the tab was closed')
 
 /** A tab of the browser that this process is; closed after the test. */
@@ -193,13 +194,16 @@ t.test('a leader that hangs loses its lock to a tab that is looked at', async (t
 t.test('a leader that answers keeps its lock', async (t) => {
   haveLocks(t)
   const page = becomePage(t)
+  const doubts = watchTimers(t, NEVER_MS / 2)
   const pipe = await startPipe(t)
-  const one = openTab(t, pipe, { leaderTimeoutMs: 200 })
+  const one = openTab(t, pipe, { leaderTimeoutMs: NEVER_MS })
   await one.until(isHealthy)
-  const two = openTab(t, pipe, { leaderTimeoutMs: 200 })
+  const two = openTab(t, pipe, { leaderTimeoutMs: NEVER_MS })
   await two.until(isHealthy)
+  await eventually(() => doubts.size === 0)
   page.show()
-  await new Promise((resolve) => { setTimeout(resolve, 400) }) // that nothing happens is not told
+  t.equal(doubts.size, 1, 'the one that does not lead')
+  await eventually(() => doubts.size === 0)
   t.equal(pipe.cursors.length, 1)
   await one.close()
   await two.close()

@@ -221,11 +221,11 @@ t.test('keepalives keep a connection', async (t) => {
   const { url, asked } = await startServer(t, async (response, request) => {
     await open(frame(0, {}))(response, request)
     const beat = setInterval(() => response.write(': keepalive\n\n'), 20)
-    await new Promise((resolve) => { setTimeout(resolve, 300) }) // three times the client's patience
+    await new Promise((resolve) => { setTimeout(resolve, 1_500) }) // twice the client's patience
     clearInterval(beat)
     response.end(frame(1, END))
     await once(response, 'close')
   })
-  t.match(await resumeMessage({ url, onEvent () {}, ...hurry, keepaliveTimeoutMs: 100 }), { lastEventId: '1' })
+  t.match(await resumeMessage({ url, onEvent () {}, ...hurry, keepaliveTimeoutMs: 700 }), { lastEventId: '1' })
   t.equal(asked.length, 1)
 })
