@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** The servers of `demo/services` run the tests: what they do on machines without this or that is seen there, not here. */
-const folders = ['plugin', 'routes', 'demo', 'demo/answers']
+const folders = ['plugin', 'routes', 'client', 'demo', 'demo/answers']
 
 /** tap measures the same files whatever test runs; plugin/cli.ts is three lines, run as a process of its own. */
 const files = folders.flatMap((folder) => readdirSync(folder)

@@ -23,6 +23,8 @@ export interface TestApp {
 
 export interface TestAppOptions extends Partial<MessageJournalOptions> {
   databaseUrl?: string
+  /** Default: a free one. */
+  port?: number
   redisUrl?: string
   /** In place of `redisUrl`: a client that the test has made, and closes. */
   redisClient?: FastifyInstance['redis']
@@ -34,7 +36,7 @@ export interface TestAppOptions extends Partial<MessageJournalOptions> {
 export const USER_HEADER = 'x-user'
 
 /** An app as a user would write it, listening on a free port, on a database of its own; closed after the test. */
-export async function startApp (t: Test, { databaseUrl, redisUrl = process.env.TEST_REDIS_URL ?? '', redisClient, extend, ...options }: TestAppOptions = {}): Promise<TestApp> {
+export async function startApp (t: Test, { databaseUrl, redisUrl = process.env.TEST_REDIS_URL ?? '', redisClient, port = 0, extend, ...options }: TestAppOptions = {}): Promise<TestApp> {
   const connectionString = databaseUrl ?? await createTestDatabase(t)
   const lines: LogLine[] = []
   const app = Fastify({
@@ -52,7 +54,7 @@ export async function startApp (t: Test, { databaseUrl, redisUrl = process.env.T
     ...options
   })
   await extend?.(app)
-  await app.listen({ port: 0, host: '127.0.0.1' })
-  const { port } = app.server.address() as AddressInfo // it listens on TCP
-  return { app, url: `http://127.0.0.1:${port}`, databaseUrl: connectionString, lines }
+  await app.listen({ port, host: '127.0.0.1' })
+  const address = app.server.address() as AddressInfo // it listens on TCP
+  return { app, url: `http://127.0.0.1:${address.port}`, databaseUrl: connectionString, lines }
 }

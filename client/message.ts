@@ -1,0 +1,141 @@
+import type { JournalClientError } from './errors.js'
+import { absolute, follow } from './follow.js'
+import { createMessageId } from './ids.js'
+import type { ConnectionOptions } from './options.js'
+import type { Source } from './source.js'
+
+/** What an app records: its payload, as it was given to `record`. */
+export type EventPayload = Record<string, unknown>
+
+export interface MessageOptions<Payload extends object = EventPayload> extends ConnectionOptions {
+  /** A relative address is relative to the page. */
+  url: string
+  /**
+   * Each event, once and in order, with its id: the sequence number, or `null` for one that did not reach the journal
+   * and is shown all the same. What it throws ends the call, which rejects with it.
+   */
+  onEvent: (payload: Payload, id: string | null) => void
+  /** The server's option of that name. Default `['end', 'error']`. */
+  terminalTypes?: readonly string[] | undefined
+}
+
+export interface StreamMessageOptions<Payload extends object = EventPayload> extends MessageOptions<Payload> {
+  /** Sent as JSON, with `messageId` added. */
+  body?: object | undefined
+  /** A UUID: the same one again resumes the message and does not run it twice. Default: a new one. */
+  messageId?: string | undefined
+  /** The message's reconnect route. Default: the answer's `Location`; until one was seen, `messages/<messageId>/events` beside `url`. */
+  eventsUrl?: ((messageId: string) => string) | undefined
+}
+
+export interface ResumeMessageOptions<Payload extends object = EventPayload> extends MessageOptions<Payload> {
+  /** The id of the last event received. Default: from the first event on. */
+  lastEventId?: string | null | undefined
+}
+
+/** How a message has ended. */
+export interface MessageEnd<Payload extends object = EventPayload> {
+  /** `unknown`: it has, and the event that says how came before the cursor. */
+  status: 'complete' | 'failed' | 'stopped' | 'unknown'
+  /** The id of the last event received. */
+  lastEventId: string | null
+  /** The terminal event's payload. */
+  event: Payload | null
+}
+
+/** A repeated POST finds its message: the server's other answer is a 303 to the reconnect route, which fetch follows. */
+const EXISTS = 'FST_JOURNAL_MESSAGE_EXISTS'
+const NO_CONTENT = 204
+const NOT_FOUND = 404
+/** The POST was turned away before it ran. */
+const REFUSED = [401, 429, 503]
+
+/** Where the requests of a message go; the rest is the same for all. */
+interface Way extends Pick<Source<object>, 'cursor' | 'next' | 'opened'> {
+  answered? (response: Response, failure: JournalClientError | null): true | undefined
+}
+
+/**
+ * POSTs, and follows the answer to its end over as many connections as it takes. A POST whose answer never came is
+ * looked for on the reconnect route first, and sent again, with the same id, only when the server has no such message.
+ * That is safe when the server takes an id once (303 or 409 for the second): a first POST may still be on its way.
+ */
+export async function streamMessage<Payload extends object = EventPayload> (options: StreamMessageOptions<Payload>): Promise<MessageEnd<Payload>> {
+  const { url, body, messageId = createMessageId(), eventsUrl } = options
+  const json = JSON.stringify({ ...body, messageId })
+  let address = eventsUrl?.(messageId) ?? absolute(`messages/${messageId}/events`, absolute(url))
+  /** Whether the POST is to be sent; whether the last request was it; whether the server is known to have the message. */
+  let mustPost = true
+  let posted = false
+  let known = false
+
+  return await followMessage(options, {
+    cursor: null,
+    next () {
+      posted = mustPost
+      mustPost = false // whatever becomes of it, ask first
+      return posted ? { url, method: 'POST', body: json } : { url: address, method: 'GET' }
+    },
+    answered (response, failure) {
+      const status = failure?.status ?? 200
+      if (!posted) {
+        mustPost = status === NOT_FOUND && !known
+        return mustPost || undefined
+      }
+      if (eventsUrl === undefined) address = addressIn(response, messageId) ?? address
+      if (failure?.code === EXISTS) return (known = true)
+      mustPost = REFUSED.includes(status)
+      if (status === NO_CONTENT && !response.redirected) throw failure
+      return undefined
+    },
+    opened () { known = true }
+  })
+}
+
+/** Follows a message from a cursor to its end: after a refresh, or in a second tab. */
+export async function resumeMessage<Payload extends object = EventPayload> (options: ResumeMessageOptions<Payload>): Promise<MessageEnd<Payload>> {
+  const { url, lastEventId = null } = options
+  return await followMessage(options, { cursor: lastEventId, next: () => ({ url, method: 'GET' }) })
+}
+
+async function followMessage<Payload extends object> (options: MessageOptions<Payload>, way: Way): Promise<MessageEnd<Payload>> {
+  const { onEvent, terminalTypes = ['end', 'error'] } = options
+  /** The newest event, if it is a terminal one, and which. */
+  let last: Payload | null = null
+  let terminalType: string | undefined
+  /** The server ends the response itself after a terminal event, unless more follows. */
+  let isEnd = false
+
+  function end (): MessageEnd<Payload> {
+    const { reason } = Object(last) as { reason?: unknown } // any field may be in a payload
+    const status = last === null ? 'unknown' : terminalType === 'error' ? 'failed' : reason === 'stopped' ? 'stopped' : 'complete'
+    return { status, lastEventId: source.cursor, event: last }
+  }
+
+  const source: Source<MessageEnd<Payload>> = {
+    ...way,
+    answered: (response, failure) => way.answered?.(response, failure) ?? (failure?.status === NO_CONTENT ? end() : undefined),
+    event (fields, id, name) {
+      const payload = fields as Payload // the app knows what its server records
+      onEvent(payload, id)
+      const { type, code } = fields
+      const isMissing = type === 'error' && code === 'message_missing'
+      if (id === null && !isMissing) return undefined
+      terminalType = terminalTypes.find((terminal) => terminal === type || terminal === name)
+      isEnd = terminalType !== undefined
+      last = isEnd ? payload : null
+      return isMissing ? end() : undefined
+    },
+    // A server that says when to come back is shutting down: the message may go on elsewhere
+    retry () { isEnd = false },
+    ended: () => isEnd ? end() : undefined
+  }
+  return await follow(source, options)
+}
+
+/** Where the message is read, by the answer to its POST. A 303 was followed there already. */
+function addressIn ({ url, redirected, headers }: Response, messageId: string): string | null {
+  const location = headers.get('location')
+  if (location !== null) return absolute(location, url)
+  return redirected && url.includes(messageId) ? url : null
+}

@@ -1,0 +1,92 @@
+import t, { type Test } from 'tap'
+import { JournalClientError } from '../../client/index.js'
+import { createPatience } from '../../client/patience.js'
+
+const LOST = new JournalClientError('FST_JOURNAL_CLIENT_LOST', 'The connection was lost')
+const LIMITED = new JournalClientError('FST_JOURNAL_TOO_MANY_CONNECTIONS', 'Too many', 429)
+
+function about (t: Test, ms: number, wanted: number): void {
+  t.ok(ms >= wanted * 0.8 && ms <= wanted * 1.2, `${ms} ms is ${wanted} ms ± 20 %`)
+}
+
+/** `navigator.onLine`, until the end of the test. */
+function setOnline (t: Test, onLine: boolean): void {
+  const before = Object.getOwnPropertyDescriptor(globalThis, 'navigator')
+  Object.defineProperty(globalThis, 'navigator', { configurable: true, value: { onLine } })
+  t.teardown(() => {
+    Reflect.deleteProperty(globalThis, 'navigator')
+    if (before !== undefined) Object.defineProperty(globalThis, 'navigator', before)
+  })
+}
+
+t.test('the waits: 0, 1, 2, 4, 8, 16 and then 30 s, each ± 20 %', async (t) => {
+  const patience = createPatience({})
+  for (const seconds of [0, 1, 2, 4, 8, 16, 30, 30, 30]) about(t, patience.failed(LOST)[1], seconds * 1_000)
+  const jitters = new Set(Array.from({ length: 5 }, () => patience.failed(LOST)[1]))
+  t.equal(jitters.size, 5, 'no two alike')
+})
+
+t.test('a server that is asked too often is asked less often', async (t) => {
+  const patience = createPatience({})
+  for (const seconds of [2, 16, 30, 30]) about(t, patience.failed(LIMITED)[1], seconds * 1_000)
+})
+
+t.test('the waits begin again after two good seconds, and not before', async (t) => {
+  const patience = createPatience({})
+  for (let failures = 0; failures < 4; failures++) patience.failed(LOST)
+  patience.opened()
+  patience.closed(Date.now() + 1_500)
+  about(t, patience.failed(LOST)[1], 8_000)
+  patience.opened()
+  patience.closed(Date.now() + 2_000)
+  t.equal(patience.failed(LOST)[1], 0)
+  patience.closed(Date.now() + 3_600_000)
+  about(t, patience.failed(LOST)[1], 1_000) // it was not open
+})
+
+t.test('what the server wants: its newest "retry:", or a Retry-After', async (t) => {
+  const patience = createPatience({})
+  t.equal(patience.failed(LOST)[0], 0)
+  patience.told(3_000)
+  t.equal(patience.failed(LOST)[0], 3_000)
+  t.equal(patience.failed(new JournalClientError('FST', 'Unavailable', 503, 7_000))[0], 7_000)
+  t.equal(patience.failed(LOST)[0], 3_000)
+})
+
+t.test('20 errors are enough; an event, or a good connection, begins anew', async (t) => {
+  const patience = createPatience({})
+  const fail = (times: number): void => { for (; times > 0; times--) patience.failed(LOST) }
+  fail(19)
+  patience.progressed()
+  fail(19)
+  patience.opened()
+  patience.closed(Date.now() + 2_000)
+  fail(19)
+  t.throws(() => patience.failed(LIMITED), { code: 'FST_JOURNAL_CLIENT_GAVE_UP', status: 429, cause: LIMITED, message: 'Gave up after 20 errors: Too many' })
+})
+
+t.test('a browser that is offline does not give up, and one that is online does', async (t) => {
+  setOnline(t, false)
+  const patience = createPatience({ maxErrors: 1 })
+  t.doesNotThrow(() => patience.failed(LOST))
+  setOnline(t, true)
+  t.throws(() => patience.failed(LOST), { code: 'FST_JOURNAL_CLIENT_GAVE_UP' })
+})
+
+t.test('health is told when it changes: one failure is a moment, a second one is not', async (t) => {
+  const told: string[] = []
+  const patience = createPatience({ onHealth: (health) => { told.push(health) } })
+  patience.say('connecting')
+  patience.failed(LOST)
+  patience.opened()
+  patience.opened()
+  patience.closed(Date.now() + 2_000)
+  patience.failed(LOST)
+  patience.failed(LOST)
+  patience.failed(LOST)
+  t.strictSame(told, ['connecting', 'healthy', 'connecting', 'unhealthy'])
+})
+
+t.test('without any waits there are none', async (t) => {
+  t.strictSame(createPatience({ backoffMs: [] }).failed(LOST), [0, 0])
+})
