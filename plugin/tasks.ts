@@ -38,33 +38,33 @@ export function createTrackTask (context: TaskContext): TrackTask {
       await context.publishUserEvent(userId, eventType, { taskId, ...payload }, scope === undefined ? {} : { scope })
     }
 
+    /** What cannot be sent is left out: the task must not look as if it had never ended. */
+    async function tellEnd (stage: string, payload: object): Promise<void> {
+      const problem = serializePayload({ taskId, ...payload }, context.maxPayloadBytes)
+      if ('error' in problem) context.log.warn('taskEnd', { userId, type, taskId, err: problem.error }, 'journal: the outcome of a task was left out of its notification')
+      await tell(stage, 'error' in problem ? {} : payload)
+    }
+
     const progress = throttle(context.progressMs, (value) => { tell('progress', { progress: value }) })
     tell('queued', {})
     try {
       const result = await work(progress.report)
-      progress.flush()
-      await tell('completed', completion(result))
+      progress.end()
+      await tellEnd('completed', { result })
       return result
     } catch (error) {
-      progress.flush()
-      await tell('failed', { error: publicText(context, error, { taskId, userId: String(userId) }) })
+      progress.end()
+      await tellEnd('failed', { error: publicText(context, error, { taskId, userId: String(userId) }) })
       throw error
     }
   }
-
-  /** A result that cannot be sent must not make the task look as if it had never ended. */
-  function completion (result: unknown): object {
-    const payload = serializePayload({ result }, context.maxPayloadBytes)
-    if (!('error' in payload)) return { result }
-    context.log.warn('result', { err: payload.error }, 'journal: the result of a task was left out of its notification')
-    return {}
-  }
 }
 
-/** The first value goes through at once, and of those that follow within `ms` the last one. */
-function throttle (ms: number, send: (value: unknown) => void): { report: ReportProgress, flush: () => void } {
+/** The first value goes through at once, and of those that follow within `ms` the last one; after the end none. */
+function throttle (ms: number, send: (value: unknown) => void): { report: ReportProgress, end: () => void } {
   let timer: NodeJS.Timeout | undefined
   let held: { value: unknown } | null = null
+  let over = false
 
   function sendHeld (): boolean {
     if (held === null) return false
@@ -79,10 +79,12 @@ function throttle (ms: number, send: (value: unknown) => void): { report: Report
 
   return {
     report (value) {
+      if (over) return
       held = { value }
       if (timer === undefined) tick()
     },
-    flush () {
+    end () {
+      over = true
       clearTimeout(timer)
       sendHeld()
     }

@@ -40,11 +40,20 @@ interface Entry {
   envelope: string | null
 }
 
+interface Range {
+  entries: Entry[]
+  /** There were none behind them. */
+  atEnd: boolean
+}
+
 export function createUserFrames (redis: Redis, { eventNames, replayMaxAgeHours, replayMaxPerRequest }: UserLogOptions): UserFrames {
   const pageRows = Math.min(PAGE_ROWS, replayMaxPerRequest)
+  /** How many are asked for: fewer after large ones, of which a page takes one or two. */
+  let wanted = pageRows
 
-  async function range (userId: string, from: string, rows: number): Promise<Entry[]> {
-    return toEntries(await ask(redis, TIMEOUT_MS, ['XRANGE', userStreamKey(userId), from, '+', 'COUNT', rows]))
+  async function range (userId: string, from: string, count: number): Promise<Range> {
+    const entries = toEntries(await ask(redis, TIMEOUT_MS, ['XRANGE', userStreamKey(userId), from, '+', 'COUNT', count]))
+    return { entries, atEnd: entries.length < count }
   }
 
   async function newestUpTo (userId: string, end: string): Promise<string> {
@@ -63,7 +72,7 @@ export function createUserFrames (redis: Redis, { eventNames, replayMaxAgeHours,
     return encodeFrame({ data, ...eventNames && { event: 'backlog.truncated' } })
   }
 
-  function toPage (cursor: string, entries: Entry[], first = ''): Page<string> {
+  function toPage (cursor: string, { entries, atEnd }: Range, first = ''): Page<string> {
     let frames = first
     let taken = 0
     let shown = 0
@@ -76,7 +85,8 @@ export function createUserFrames (redis: Redis, { eventNames, replayMaxAgeHours,
       taken++
       if (text !== '') shown++ // with nothing to show for them, the reader would come back for the same ones again
     }
-    return { frames: Buffer.from(frames), rows: shown, last, terminal: false, complete: taken === entries.length }
+    wanted = frames.length >= PAGE_CHARACTERS ? taken : Math.min(wanted * 2, pageRows)
+    return { frames: Buffer.from(frames), rows: shown, last, terminal: false, complete: atEnd && taken === entries.length }
   }
 
   /** Where everything begins that is young enough to be replayed, in ms since the epoch. */
@@ -91,27 +101,27 @@ export function createUserFrames (redis: Redis, { eventNames, replayMaxAgeHours,
 
   async function readFromFloor (userId: string): Promise<Page<string>> {
     const from = floor()
-    const entries = await range(userId, `${from}-0`, pageRows + 1)
-    return toPage(entries.length > 0 ? FIRST : await lastBefore(userId, from), entries, notice(entries[0]))
+    const found = await range(userId, `${from}-0`, wanted)
+    return toPage(found.entries.length > 0 ? FIRST : await lastBefore(userId, from), found, notice(found.entries[0]))
   }
 
   /** The reader's own entry is not there: was it trimmed, deleted on its own, or lost with the Redis that had it? */
-  async function readWithoutOwn (userId: string, cursor: string, entries: Entry[]): Promise<Page<string>> {
-    const last = entries.length > 0 ? null : await newestUpTo(userId, '+')
+  async function readWithoutOwn (userId: string, cursor: string, found: Range): Promise<Page<string>> {
+    const last = found.entries.length > 0 ? null : await newestUpTo(userId, '+')
     if (last !== null && compareStreamIds(last, cursor) >= 0) return await read(userId, cursor) // it was added just now
-    const [oldest] = await range(userId, '-', 1)
+    const { entries: [oldest] } = await range(userId, '-', 1)
     // Nothing that the stream has is new to the reader. Its cursor moves back: what comes next may stand behind it.
-    if (last !== null) return toPage(last, [], notice(oldest))
-    return toPage(cursor, entries, oldest !== undefined && compareStreamIds(oldest.id, cursor) > 0 ? notice(oldest) : '')
+    if (last !== null) return toPage(last, found, notice(oldest))
+    return toPage(cursor, found, oldest !== undefined && compareStreamIds(oldest.id, cursor) > 0 ? notice(oldest) : '')
   }
 
   async function read (userId: string, cursor: string): Promise<Page<string>> {
     if (cursor === UNKNOWN) return await readFromFloor(userId)
-    const entries = await range(userId, cursor, pageRows + 2)
-    const own = entries[0]?.id === cursor ? entries.shift() : undefined
-    const [next] = entries
+    const found = await range(userId, cursor, wanted + 1)
+    const own = found.entries[0]?.id === cursor ? found.entries.shift() : undefined
+    const [next] = found.entries
     if (next !== undefined && compareStreamIds(next.id, `${floor()}-0`) < 0) return await readFromFloor(userId)
-    return own !== undefined || cursor === FIRST ? toPage(cursor, entries) : await readWithoutOwn(userId, cursor, entries)
+    return own !== undefined || cursor === FIRST ? toPage(cursor, found) : await readWithoutOwn(userId, cursor, found)
   }
 
   return {

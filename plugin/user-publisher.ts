@@ -17,7 +17,8 @@ export interface UserEventOptions {
  * Never throws and never rejects. Resolves with the entry's id once Redis has added it: every reader of the user gets
  * it, also one that connects later with a cursor. `null`, with a line in the log, when it was not added, as far as is known: an empty
  * user or type, a payload or a scope that cannot be serialised or is larger than `maxPayloadBytes`, a Redis that is away or
- * did not answer within 5 s. `null` without one when the option `push` is false.
+ * did not answer within 5 s. `null` without one when the option `push` is false. A notification whose answer was lost with
+ * the connection is sent again by ioredis, and may be in the stream twice, under two ids.
  */
 export type PublishUserEvent = (userId: string | number | bigint, type: string, payload?: unknown, options?: UserEventOptions) => Promise<string | null>
 
@@ -96,18 +97,30 @@ export function createPublishUserEvent (redis: Redis, publisher: Publisher, log:
     })
   }
 
-  return async (user, eventType, payload, { scope } = {}) => {
+  // A stream that is new after an outage has no end yet.
+  redis.on('ready', () => { postponedAt.clear() })
+
+  return async (user, eventType, payload, more) => {
     if (!options.push) return null
-    const userId = storable(String(user ?? ''))
+    const userId = userIdOf(user)
     if (userId === '') return refuse(user, eventType, 'userId is empty')
     if (!isEventType(eventType)) return refuse(user, eventType, 'type is empty')
     const type = storable(eventType)
     const body = serializePayload(payload, options.maxPayloadBytes)
     if ('error' in body) return refuse(userId, type, body.error)
-    const about = serializePayload(scope, options.maxPayloadBytes)
-    if ('error' in about) return refuse(userId, type, about.error)
+    const scope = serializePayload(more?.scope, options.maxPayloadBytes)
+    if ('error' in scope) return refuse(userId, type, scope.error)
     if (unanswered >= MAX_UNANSWERED) return refuse(userId, type, `${unanswered} notifications are waiting for Redis already`)
     const head = JSON.stringify({ type, ts: new Date().toISOString(), user_id: userId, topic: userTopic(userId) })
-    return await add(userId, type, `${head.slice(0, -1)},"scope":${about.text},"payload":${body.text}}`)
+    return await add(userId, type, `${head.slice(0, -1)},"scope":${scope.text},"payload":${body.text}}`)
+  }
+}
+
+/** For callers without types too: empty for what has no text. */
+function userIdOf (user: unknown): string {
+  try {
+    return storable(String(user ?? ''))
+  } catch {
+    return ''
   }
 }

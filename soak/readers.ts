@@ -32,13 +32,13 @@ function read (messageId: string, user: string): Reader {
   let open: IncomingMessage | null = null
 
   const done = follow({
-    messageId,
+    path: `/api/messages/${messageId}/events`,
     user,
     url: () => urls[Math.floor(Math.random() * urls.length)] ?? '',
     retryMs: RETRY_MS,
     signal: leaving.signal,
     onEvent (id, data) {
-      reading.ids.push(id)
+      reading.ids.push(Number(id))
       reading.checksums.push(crc32(data))
       reading.deliveredAt.push(Date.now())
       reading.presentSince.push(present)

@@ -15,6 +15,8 @@ export interface RedisOptions {
   dir?: string
   /** Keep the data in an append-only file in `dir`. Default false; js-redis-server keeps nothing in any case. */
   persistence?: boolean
+  /** How soon an append-only file is on the disk; `always`: before the answer. Default `everysec`, as Redis has it. */
+  fsync?: 'always' | 'everysec'
 }
 
 export interface RedisServer {
@@ -68,7 +70,7 @@ export async function describeRedis (url: string): Promise<{ kind: RedisKind, ve
   return { kind, version: field('redis_version') ?? 'unknown' }
 }
 
-function launchKind (kind: RedisKind, port: number, { dir = tmpdir(), persistence = false }: RedisOptions): Promise<ServerProcess> {
+function launchKind (kind: RedisKind, port: number, { dir = tmpdir(), persistence = false, fsync = 'everysec' }: RedisOptions): Promise<ServerProcess> {
   if (kind === 'js-redis-server') {
     const script = fileURLToPath(new URL('./js-redis-server.js', import.meta.url))
     return launch({
@@ -80,7 +82,7 @@ function launchKind (kind: RedisKind, port: number, { dir = tmpdir(), persistenc
       env: { PATH: process.env['PATH'] }
     })
   }
-  const files = persistence ? ['--dir', dir, '--appendonly', 'yes'] : ['--appendonly', 'no']
+  const files = persistence ? ['--dir', dir, '--appendonly', 'yes', '--appendfsync', fsync] : ['--appendonly', 'no']
   return launch({
     command: kind,
     args: ['--bind', '127.0.0.1', '--port', String(port), '--save', '', ...files],

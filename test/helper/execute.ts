@@ -1,22 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Pool } from 'pg'
-import type { Message, MessageJournal } from '../../plugin/index.js'
+import type { Message } from '../../plugin/index.js'
 import { follow } from './follow.js'
+import { createHabits } from './habits.js'
 import { judge, type Attempt, type Reading, type Row } from './judge.js'
 import type { Program, ReaderPlan, Step, WriterPlan } from './program.js'
+import { orAborted } from './run-programs.js'
+import type { Town } from './town.js'
 
-/** A running app. */
-export interface Instance {
-  journal: MessageJournal
-  url: string
-}
-
-export interface World {
-  /** The app with this number, or another one while it is being restarted. */
-  instance (wanted: number): Instance
-  /** The test's own connections. */
-  pool: Pool
+export interface World extends Pick<Town, 'instance' | 'pool'> {
   user: string
   /** The messages of the run under way. */
   messageIds: Set<string>
@@ -117,32 +109,17 @@ export async function execute (world: World, program: Program, signal: AbortSign
   async function read (plan: ReaderPlan, reading: Reading): Promise<void> {
     const leaving = new AbortController()
     signal.addEventListener('abort', () => { leaving.abort() })
-    const habits = [...plan.habits]
+    const habits = createHabits(plan, () => reading.events.length, () => { leaving.abort() })
     await delay(plan.delayMs)
     await follow({
-      messageId,
+      path: `/api/messages/${messageId}/events`,
       user,
-      url: () => world.instance(plan.instance + habits.length).url,
+      url: () => world.instance(plan.instance + habits.left).url,
       isOver: () => over,
       signal: leaving.signal,
       onAside: (data) => { reading.asides.push(data) },
-      onEvent: (id, data) => { reading.events.push({ id, data }) },
-      onOpen (response) {
-        const habit = habits.shift()
-        if (habit === undefined) return
-        const from = reading.events.length
-        let done = false
-        response.on('data', () => {
-          if (done || reading.events.length - from < habit.afterEvents) return
-          done = true
-          if (habits.length === 0 && plan.abandons) leaving.abort()
-          else if (habit.then === 'cut') response.destroy()
-          else {
-            response.pause()
-            setTimeout(() => { response.resume() }, habit.pauseMs)
-          }
-        })
-      }
+      onEvent: (id, data) => { reading.events.push({ id: Number(id), data }) },
+      onOpen: habits.onOpen
     })
     reading.finished = !leaving.signal.aborted
   }
@@ -207,12 +184,4 @@ export async function execute (world: World, program: Program, signal: AbortSign
   const { rows } = await pool.query<Row>(`select sequence_no as id, event_type as "eventType", payload::text as data
     from message_events where message_id = $1 order by sequence_no`, [messageId])
   return judge(program, rows, attempts, readings).map((complaint) => `${messageId}: ${complaint}`)
-}
-
-/** Resolves when `work` does, or when `signal` aborts; rejects as `work` does. */
-async function orAborted (signal: AbortSignal, work: Promise<unknown>): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    signal.addEventListener('abort', () => { resolve() }, { once: true })
-    work.then(() => { resolve() }, reject)
-  })
 }

@@ -5,12 +5,15 @@ import { finished } from 'node:stream/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 
 export interface FollowOptions {
-  messageId: string
+  /** Of the route, below the app's address. */
+  path: string
   user: string
+  /** Where it begins; by default it has nothing yet. */
+  cursor?: string | null
   /** An app's address, without a slash at the end; asked before each connection. */
   url: () => string
-  /** An event of the journal. */
-  onEvent (id: number, data: string): void
+  /** An event with an id, which is the cursor from now on. */
+  onEvent (id: string, data: string): void
   /** An event without an id. */
   onAside? (data: string): void
   /** A connection stands; destroying or pausing it is what a client that is cut or slow does. */
@@ -24,20 +27,20 @@ export interface FollowOptions {
 }
 
 /**
- * Reads a message as a careful client does: it reconnects with its cursor as often as it has to, until it is told (204)
+ * Reads a stream as a careful client does: it reconnects with its cursor as often as it has to, until it is told (204)
  * that nothing more will come. A turned-away, cut or failed connection is tried again; an answer that trying again does
  * not mend rejects.
  */
 export async function follow (options: FollowOptions): Promise<void> {
-  const { messageId, user, url, isOver = () => true, retryMs = 20, signal } = options
-  let cursor: number | null = null
+  const { path, user, url, isOver = () => true, retryMs = 20, signal } = options
+  let { cursor = null } = options
 
   async function read (response: IncomingMessage): Promise<void> {
     const parser = createParser({
       onEvent ({ id, data }) {
         if (id === undefined) return options.onAside?.(data)
-        cursor = Number(id)
-        options.onEvent(cursor, data)
+        cursor = id
+        options.onEvent(id, data)
       }
     })
     response.setEncoding('utf8').on('data', (chunk: string) => { if (!response.destroyed) parser.feed(chunk) })
@@ -46,9 +49,9 @@ export async function follow (options: FollowOptions): Promise<void> {
   }
 
   while (!signal.aborted) {
-    const headers = { 'x-user': user, ...cursor !== null && { 'last-event-id': String(cursor) } }
+    const headers = { 'x-user': user, ...cursor !== null && { 'last-event-id': cursor } }
     try {
-      const request = http.get(`${url()}/api/messages/${messageId}/events`, { agent: false, headers, signal })
+      const request = http.get(`${url()}${path}`, { agent: false, headers, signal })
       const [response] = await once(request, 'response') as [IncomingMessage]
       request.on('error', ignore) // the response tells
       if (response.statusCode === 200) await read(response)

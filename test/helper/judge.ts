@@ -125,6 +125,6 @@ function isTerminal (eventType: string): boolean {
   return eventType === 'end' || eventType === 'error'
 }
 
-function brief (text: string): string {
+export function brief (text: string): string {
   return text.length > 48 ? `${text.slice(0, 48)}…` : text
 }

@@ -58,11 +58,11 @@ export type Fault = { waitMs: number } & (
   | { kind: 'restartApp', instance: number }
 )
 
-const ms = (max: number) => fc.nat({ max })
-const instance = fc.nat({ max: 1 })
+export const ms = (max: number) => fc.nat({ max })
+export const instance = fc.nat({ max: 1 })
 
 /** Mostly a token, sometimes enough to fill a socket that nobody reads. */
-const paddingBytes = fc.oneof({ weight: 12, arbitrary: fc.nat({ max: 200 }) }, { weight: 1, arbitrary: fc.constant(150_000) })
+export const paddingBytes = fc.oneof({ weight: 12, arbitrary: fc.nat({ max: 200 }) }, { weight: 1, arbitrary: fc.constant(150_000) })
 
 const step = fc.record<Step>({
   move: fc.oneof({ weight: 6, arbitrary: fc.constant(1) }, { weight: 3, arbitrary: fc.integer({ min: -5, max: 4 }) }),
@@ -79,7 +79,7 @@ const writer = fc.record<WriterPlan>({
 
 const habit = fc.record<Habit>({ afterEvents: ms(8), then: fc.constantFrom('cut', 'cut', 'pause'), pauseMs: ms(400) })
 
-const reader = fc.record<ReaderPlan>({
+export const reader = fc.record<ReaderPlan>({
   instance,
   delayMs: fc.oneof(fc.constant(0), ms(500)),
   habits: fc.array(habit, { maxLength: 4, size: 'max' }),

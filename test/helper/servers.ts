@@ -2,21 +2,26 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startPostgres, type PostgresServer } from '../../demo/services/postgres.js'
-import { startRedis, type RedisServer } from '../../demo/services/redis.js'
+import { startRedis, type RedisOptions, type RedisServer } from '../../demo/services/redis.js'
 import type { Teardown } from './database.js'
+
+async function ownFolder (t: Teardown): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'journal-fault-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  return folder
+}
 
 /** A Postgres of the test's own, to be killed. Nothing is worth a disk write; stopped after the test. */
 export async function ownPostgres (t: Teardown): Promise<PostgresServer> {
-  const dataDir = await mkdtemp(join(tmpdir(), 'journal-fault-'))
-  t.teardown(() => rm(dataDir, { recursive: true, force: true }))
+  const dataDir = await ownFolder(t)
   const server = await startPostgres({ dataDir, persistent: false, settings: { fsync: 'off', full_page_writes: 'off', max_connections: '100' } })
   t.teardown(() => server.stop())
   return server
 }
 
-/** A Redis of the test's own; stopped after the test, also when it is frozen. */
-export async function ownRedis (t: Teardown): Promise<RedisServer> {
-  const server = await startRedis()
+/** A Redis of the test's own; stopped after the test, also when it is frozen. With `fsync` it has its data again after a restart. */
+export async function ownRedis (t: Teardown, fsync?: RedisOptions['fsync']): Promise<RedisServer> {
+  const server = await startRedis(fsync === undefined ? {} : { persistence: true, fsync, dir: await ownFolder(t) })
   t.teardown(() => server.stop())
   return server
 }

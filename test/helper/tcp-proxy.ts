@@ -76,8 +76,11 @@ export async function startTcpProxy (t: Teardown, target: string, { filter }: Tc
   }
 
   function reset ({ sources }: Link): void {
-    sources.toServer.resetAndDestroy()
-    sources.toClient.resetAndDestroy()
+    for (const socket of [sources.toServer, sources.toClient]) {
+      // libuv does not reset a socket that is saying goodbye, and Node 20 then waits for it at its end, for ever.
+      if (socket.writableEnded) socket.destroy()
+      else socket.resetAndDestroy()
+    }
   }
 
   const server = createServer({ allowHalfOpen: true }, (client) => {

@@ -9,7 +9,8 @@ export interface User extends TestApp {
   user: string
   /** Rejects when nothing was published. */
   publish (type: string, payload?: object): Promise<string>
-  open (cursor?: string, options?: ConnectOptions): Promise<Connection>
+  /** `url`: of another app. */
+  open (cursor?: string, options?: ConnectOptions & { url?: string }): Promise<Connection>
 }
 
 /** An app, and a user of this test alone: Redis is shared by all files. */
@@ -20,7 +21,7 @@ export async function startUser (t: Test, options: TestAppOptions = {}): Promise
     ...started,
     user,
     publish: async (type, payload) => await published(started.app.journal.publishUserEvent, user, type, payload),
-    open: async (cursor, { headers, ...more } = {}) => await connect(t, `${started.url}/api/events`, {
+    open: async (cursor, { url = started.url, headers, ...more } = {}) => await connect(t, `${url}/api/events`, {
       user, headers: { ...cursor !== undefined && { 'last-event-id': cursor }, ...headers }, ...more
     })
   }

@@ -1,0 +1,85 @@
+import { randomUUID } from 'node:crypto'
+import type { Test } from 'tap'
+import { createPublisher } from '../../plugin/publisher.js'
+import { createPublishUserEvent, type PublishUserEvent, type UserPublisherOptions } from '../../plugin/user-publisher.js'
+import { eventually } from './journal.js'
+import { startClient, type RedisClient } from './redis-client.js'
+import { streamKey } from './user.js'
+
+export interface StoredEntry {
+  id: string
+  envelope: string
+}
+
+export interface UserPublishing extends RedisClient {
+  user: string
+  key: string
+  publish: PublishUserEvent
+  /** What stands in the user's stream. */
+  entries (): Promise<StoredEntry[]>
+}
+
+/** What publishes notifications, on a client of its own, and a user of this test alone. */
+export async function startPublishing (t: Test, options: Partial<UserPublisherOptions> = {}, url?: string): Promise<UserPublishing> {
+  const client = await startClient(t, url)
+  const { redis, log } = client
+  const user = randomUUID()
+  const key = streamKey({ user })
+  return {
+    ...client,
+    user,
+    key,
+    publish: createPublishUserEvent(redis, createPublisher(redis, log), log, {
+      push: true, streamMaxEntries: 1_000, maxPayloadBytes: 1_048_576, replayMaxAgeHours: 24, ...options
+    }),
+    entries: async () => (await redis.xrange(key, '-', '+')).map(([id, [, envelope = '']]) => ({ id, envelope }))
+  }
+}
+
+export interface Heard {
+  /** The envelopes, as they came. */
+  texts: string[]
+  /** Called for each as it comes. */
+  onText: (text: string) => void
+  until (count: number): Promise<void>
+}
+
+/** Listens to the user's topic, on a connection of its own that closes after the test. */
+export async function hear (t: Test, { redis, user }: Pick<UserPublishing, 'redis' | 'user'>): Promise<Heard> {
+  const connection = redis.duplicate()
+  t.teardown(async () => { connection.disconnect() })
+  connection.on('error', () => {})
+  const heard: Heard = {
+    texts: [],
+    onText: () => {},
+    until: async (count) => { await eventually(() => heard.texts.length >= count) }
+  }
+  connection.on('message', (_topic, text) => {
+    heard.texts.push(text)
+    heard.onText(text)
+  })
+  await connection.subscribe(`user:${user}`)
+  return heard
+}
+
+/** The commands that Redis executes on behalf of a user, whoever sends them. */
+export async function watch (t: Test, { redis, user }: Pick<UserPublishing, 'redis' | 'user'>) {
+  const connection = await redis.monitor()
+  t.teardown(async () => { connection.disconnect() })
+  const names: string[] = []
+  const marker = randomUUID()
+  let markers = 0
+  connection.on('monitor', (_time, [name, key]: [string, string?]) => {
+    if (key === marker) markers++
+    else if (key?.startsWith(`user:${user}`) === true) names.push(name.toUpperCase())
+  })
+  return {
+    names,
+    /** Resolves once all is here that `redis` has been asked so far. */
+    async flushed () {
+      const wanted = markers + 1
+      await redis.echo(marker)
+      await eventually(() => markers >= wanted)
+    }
+  }
+}
