@@ -4,10 +4,11 @@ import { summarize } from './statistics.js'
 
 /** Legible on white and on GitHub's dark background alike; there is no background of its own. */
 const TEXT = '#768390'
-const LINE = '#8b949e'
+/** Ours, whatever it is called where it is compared with itself. */
+const OURS = '#3f8ae0'
 const GOAL = '#cf5a4f'
 const COLOURS: Record<ContenderName, string> = {
-  ours: '#3f8ae0',
+  ours: OURS,
   limit: '#8b949e',
   peer: '#c9822b',
   'resumable-stream': '#9a6fd0',
@@ -56,7 +57,7 @@ function drawPanel (result: Result, metric: string, heading: string, rows: Array
     const middle = top + HEAD + index * ROW + BAR / 2
     parts.push(
       `<text x="${LABEL_WIDTH - 10}" y="${middle + 4.5}" fill="${TEXT}" text-anchor="end">${escape(contender)}</text>`,
-      `<rect x="${LABEL_WIDTH}" y="${middle - BAR / 2}" width="${round(Math.max(1, x(median) - LABEL_WIDTH))}" height="${BAR}" rx="2" fill="${COLOURS[contender] ?? LINE}"/>`,
+      `<rect x="${LABEL_WIDTH}" y="${middle - BAR / 2}" width="${round(Math.max(1, x(median) - LABEL_WIDTH))}" height="${BAR}" rx="2" fill="${COLOURS[contender] ?? OURS}"/>`,
       `<path d="M${round(x(low))} ${middle}H${round(x(high))}M${round(x(low))} ${middle - 4}v8M${round(x(high))} ${middle - 4}v8" stroke="${TEXT}" fill="none"/>`,
       `<text x="${WIDTH}" y="${middle + 4.5}" fill="${TEXT}" text-anchor="end">${escape(`${formatNumber(median)}${unit}`)}</text>`
     )

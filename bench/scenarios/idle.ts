@@ -127,7 +127,7 @@ an event still reaches viewers. The peer has ${PEER_VIEWERS.toLocaleString('en-U
       { name: 'limit', what: 'bare `http` that holds as many sockets', measure: measure({ which: 'bare', viewers, replays: false, idles: false }) },
       { name: 'peer', what: 'a Redis connection for each viewer', measure: measure({ which: 'peer', viewers: few, replays: true, idles: false }) },
       { name: 'resumable-stream', what: 'viewers that have resumed a stream each; once', once: true, measure: measure({ which: 'resumableStream', viewers: few, replays: false, idles: false }) },
-      { name: 'better-sse', what: 'a session and a channel each; once', once: true, measure: measure({ which: 'betterSse', viewers: few, replays: false, idles: false }) }
+      { name: 'better-sse', what: 'a session and a channel each; once', once: true, measure: measure({ which: 'betterSse', viewers, replays: false, idles: false }) }
     ]
   }
 }
