@@ -127,3 +127,60 @@ test('publishes that the connection takes with it are one line, and no unhandled
   t.match(lines, [{ level: 40, err: { type: 'MaxRetriesPerRequestError' } }])
   t.equal(lines.length, 1)
 })
+
+test('many envelopes of one commit are one command, in their order', NEEDS_REAL_REDIS, async (t) => {
+  const { publisher, received, until, redis, lines } = await start(t)
+  const commands = async (name: string): Promise<number> => Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(await redis.info('commandstats'))?.[1] ?? 0)
+  await redis.config('RESETSTAT')
+
+  publisher.publish(hints(500))
+  publisher.publish([{ topic: 'b', envelope: 'last' }])
+  await until(501)
+
+  t.strictSame(received, [...hints(500).map(({ envelope }) => `a ${envelope}`), 'b last'])
+  t.equal(await commands('eval'), 1)
+  t.equal(await commands('publish'), 501)
+  t.strictSame(lines, [])
+})
+
+test('where scripts are refused, many envelopes are published one by one, then and from then on', NEEDS_REAL_REDIS, async (t) => {
+  const { publisher, received, until, redis, lines } = await start(t)
+  await redis.acl('SETUSER', 'default', '-eval')
+
+  publisher.publish(hints(100))
+  await until(100)
+  await redis.acl('SETUSER', 'default', '+eval')
+  await redis.config('RESETSTAT')
+  publisher.publish(hints(100))
+  await until(200)
+
+  t.strictSame(received, [...hints(100), ...hints(100)].map(({ envelope }) => `a ${envelope}`))
+  t.notMatch(await redis.info('commandstats'), /cmdstat_eval:/)
+  t.strictSame(lines, [])
+})
+
+test('many envelopes that Redis refuses are one line, and the next ones are sent', NEEDS_REAL_REDIS, async (t) => {
+  const { publisher, received, until, redis, lines } = await start(t)
+  await redis.acl('SETUSER', 'default', '-publish')
+
+  publisher.publish(hints(40))
+  while (lines.length === 0) await new Promise(setImmediate)
+  await redis.acl('SETUSER', 'default', '+publish')
+  publisher.publish(hints(40))
+  await until(40)
+
+  t.match(lines, [{ level: 40, err: { message: /NOPERM/ } }])
+  t.equal(lines.length, 1)
+  t.strictSame(received, hints(40).map(({ envelope }) => `a ${envelope}`))
+})
+
+test('a connection that goes in the middle of many is one line', NEEDS_REAL_REDIS, async (t) => {
+  const { publisher, lines, server, signal } = await start(t, { maxRetriesPerRequest: 0 })
+
+  signal('SIGSTOP')
+  publisher.publish(hints(100))
+  await server.kill()
+  while (lines.length === 0) await new Promise(setImmediate)
+
+  t.equal(lines.length, 1)
+})
