@@ -1,6 +1,7 @@
 /**
  * `readme-example.ts <folder>`: runs the README's example in a project that has the packed tarball installed, once as
- * an ES module and once as CommonJS, on servers of its own; cuts the answer in the middle and resumes it.
+ * an ES module and once as CommonJS, on servers of its own; cuts the answer in the middle and resumes it. The example of
+ * notifications is run in the same app.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -12,7 +13,11 @@ import { freePort } from '../demo/services/server-process.js'
 
 const [, , folder = ''] = process.argv
 const readme = await readFile(new URL('../README.md', import.meta.url), 'utf8')
-const [example = '', required = ''] = [...readme.matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code)
+const examples = [...readme.matchAll(/```js\n(.*?)```/gs)].map(([, code = '']) => code)
+const [first = '', required = ''] = examples
+const notifications = examples.find((code) => code.includes('trackTask')) ?? ''
+/** Both in one app; what the second needs of an app is this. */
+const example = first.replace('app.listen(', `const index = (line) => sleep(1, line)\n${notifications}\napp.listen(`)
 const body = example.slice(example.indexOf('\n\n'))
 
 const postgres = await startPostgres({ dataDir: join(folder, 'postgres'), persistent: false })
@@ -35,6 +40,8 @@ async function run (name: string, code: string): Promise<void> {
   try {
     await answerTwice(`http://127.0.0.1:${port}`)
     console.log(`${name}: the answer was resumed and is whole`)
+    await followTask(`http://127.0.0.1:${port}`)
+    console.log(`${name}: the task was followed to its end`)
   } finally {
     child.kill()
     await once(child, 'exit')
@@ -51,6 +58,16 @@ async function answerTwice (url: string): Promise<void> {
   const last = String(whole.split('\n\n').length - 2)
   const { status } = await fetch(location, { headers: { 'last-event-id': last } })
   if (status !== 204) throw new Error(`the last cursor, ${last}, got ${status}`)
+}
+
+async function followTask (url: string): Promise<void> {
+  const events = await fetch(`${url}/api/events`)
+  const { status } = await fetch(`${url}/api/sources/moby.txt`, { method: 'POST', body: 'Call me Ishmael.\n'.repeat(300), headers: { 'content-type': 'text/plain' } })
+  if (status !== 202) throw new Error(`the upload got ${status}`)
+  const text = await frames(events, (text) => text.includes('source.ingest.completed') && text.endsWith('\n\n'))
+  const types = [...text.matchAll(/"type":"source\.ingest\.(\w+)"/g)].map(([, type]) => type)
+  if (types[0] !== 'queued' || types.filter((type) => type === 'progress').length < 2 || types.at(-1) !== 'completed') throw new Error(`the task's notifications are ${types.join()}`)
+  if (!text.includes('"result":{"lines":301}')) throw new Error(`the result is missing:\n${text}`)
 }
 
 /** The server needs a moment before it listens. */
