@@ -4,8 +4,8 @@ export interface QueriesSeen {
   count: number
   /** The most that were under way at once, from the call to the answer. */
   mostInFlight: number
-  /** The same of the statements of each name; those without one are `''`. */
-  mostInFlightByName: Record<string, number>
+  /** The same of the library's reads of pages; 0 where it is another's process. */
+  mostReadsInFlight: number
   /** The most that began within a window of the length that was asked for. */
   mostInWindow: number
 }
@@ -16,24 +16,22 @@ export interface QueryWatch {
   reset (): void
 }
 
+/** The names under which the library prepares them. */
+const READ = /^fmj_read/
+
 /** Counts every statement that this process sends to Postgres from now on, whoever sends it. */
 export function watchQueries (): QueryWatch {
   const all = createGauge()
-  const byName = new Map<string, Gauge>()
+  const reads = createGauge()
   let begunAt: number[] = []
 
   /** Answers with what is to be called at the statement's end. */
   function begin (config: unknown): () => void {
     const name = typeof config === 'object' && config !== null && 'name' in config ? String(config.name) : ''
-    const own = byName.get(name) ?? createGauge()
-    byName.set(name, own)
+    const gauges = READ.test(name) ? [all, reads] : [all]
     begunAt.push(performance.now())
-    all.add(1)
-    own.add(1)
-    return () => {
-      all.add(-1)
-      own.add(-1)
-    }
+    for (const gauge of gauges) gauge.add(1)
+    return () => { for (const gauge of gauges) gauge.add(-1) }
   }
 
   const query = pg.Client.prototype.query as (...parameters: unknown[]) => unknown // one for all its overloads
@@ -63,14 +61,14 @@ export function watchQueries (): QueryWatch {
       return {
         count: begunAt.length,
         mostInFlight: all.most,
-        mostInFlightByName: Object.fromEntries([...byName].map(([name, { most }]) => [name, most])),
+        mostReadsInFlight: reads.most,
         mostInWindow
       }
     },
     reset () {
       begunAt = []
       all.reset()
-      for (const gauge of byName.values()) gauge.reset()
+      reads.reset()
     }
   }
 }
