@@ -41,13 +41,17 @@ export function createRecorder (committer: Committer, publisher: Publisher, logg
   const knownMissing = new Set<string>()
   let publications: Publication[] = []
 
-  /** The events of one commit are settled in one turn, and their publishes leave in one write. */
+  /**
+   * What is settled in one turn of the event loop is published in one write, behind what the writers send to Postgres in the
+   * meantime: they wait for that, and nobody waits for a hint as long.
+   */
   function publish ({ messageId, sequenceNo, eventType, payload }: NewEvent, committed: boolean): void {
     const envelope = encodeEnvelope({ messageId, sequenceNo, eventType, payload, committed })
     if (publications.push({ topic: messageTopic(messageId), envelope }) > 1) return
-    queueMicrotask(() => {
-      publisher.publish(publications)
+    setImmediate(() => {
+      const batch = publications
       publications = []
+      publisher.publish(batch)
     })
   }
 
