@@ -41,11 +41,14 @@ export interface Appender {
 }
 
 export function createAppender (connection: Connection): Appender {
+  /** A row for each writer who was refused: its place, whether the message is missing, and whether its numbers are late. */
   async function send (events: readonly NewEvent[]): Promise<ArrayRow[]> {
     const [first] = events
     if (events.length === 1 && first?.finish === null) {
       const { messageId, sequenceNo, eventType, payload, epoch } = first
-      return await connection.query('appendOne', [messageId, sequenceNo, eventType, payload, epoch])
+      if (await connection.count('appendOne', [messageId, sequenceNo, eventType, payload, epoch]) === 1) return []
+      const [row] = await connection.query('findRefusal', [messageId, epoch])
+      return [['1', row === undefined ? 't' : 'f', row?.[0] ?? 'f']]
     }
     const writers = writersOf(events).map(([writer]) => writer)
     const finishing = events.filter((event) => event.finish !== null)

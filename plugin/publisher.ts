@@ -44,7 +44,10 @@ export function createPublisher (redis: Redis, log: LimitedLog): Publisher {
   /** Rejects with the first failure once all are answered. */
   async function publishEach (publications: readonly Publication[]): Promise<void> {
     const [first] = publications
-    if (publications.length === 1 && first !== undefined) return void await redis.publish(first.topic, first.envelope)
+    if (publications.length === 1 && first !== undefined) {
+      await redis.publish(first.topic, first.envelope)
+      return
+    }
     const pipeline = redis.pipeline()
     for (const { topic, envelope } of publications) pipeline.publish(topic, envelope)
     for (const [error] of await pipeline.exec() ?? []) if (error !== null) throw error

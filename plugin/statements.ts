@@ -10,7 +10,7 @@ export interface Statement {
 }
 
 export type StatementName =
-  'append' | 'appendAndFinish' | 'appendOne' | 'raiseFloor' | 'findTaken' | 'readFrames' | 'readPage' | 'findMessage' | 'findLatest' | 'openMessage' |
+  'append' | 'appendAndFinish' | 'appendOne' | 'findRefusal' | 'raiseFloor' | 'findTaken' | 'readFrames' | 'readPage' | 'findMessage' | 'findLatest' | 'openMessage' |
   'heartbeat' | 'inspect' | 'finish' | 'deleteEvents' | 'deleteMessages'
 
 export type JournalStatements = Record<StatementName, Statement>
@@ -43,7 +43,14 @@ export function createStatements (schema: string | undefined): JournalStatements
   const texts: Record<StatementName, string> = {
     append: append(messages, events, false),
     appendAndFinish: append(messages, events, true),
-    appendOne: appendOne(messages, events),
+    // For a single event, which needs no arrays: one that finds its lane idle is not made to pay for company. Refused, it
+    // is a row less.
+    appendOne: `
+      insert into ${events} (message_id, sequence_no, event_type, payload)
+      select $1, $2, $3, $4 from ${messages}
+      where message_id = $1 and ($5::int is null or (epoch = $5 and sequence_floor < $2))
+      for share`,
+    findRefusal: `select epoch = $2 from ${messages} where message_id = $1`,
 
     // Numbers that the app chose have left a hole in a message that has a lease: its allotted numbers must not fill it.
     raiseFloor: `
@@ -232,19 +239,4 @@ function append (messages: string, events: string, finish: boolean): string {
         where not exists (select from refused)
       )${finish ? finished : ''}
       select place, missing, late from refused`
-}
-
-/** The same for a single event, which needs no arrays: an event that finds its lane idle is not made to pay for company. */
-function appendOne (messages: string, events: string): string {
-  return `
-      with owner as materialized (
-        select epoch, sequence_floor from ${messages} where message_id = $1 for share
-      ),
-      inserted as (
-        insert into ${events} (message_id, sequence_no, event_type, payload)
-        select $1, $2, $3, $4 from owner where $5::int is null or (epoch = $5 and sequence_floor < $2)
-      )
-      select 1, false, epoch = $5 from owner where epoch <> $5 or (epoch = $5 and sequence_floor >= $2)
-      union all
-      select 1, true, null where not exists (select from owner)`
 }
