@@ -12,7 +12,7 @@ import { pageRoutes } from './routes/page.js'
 import { uploadRoutes } from './routes/uploads.js'
 import { readSession } from './session.js'
 import { createAnswerStore } from './store/answers.js'
-import { makeTables } from './store/tables.js'
+import { findOrphans, makeTables, spareUnfinished } from './store/tables.js'
 import { createUploadStore } from './store/uploads.js'
 import type { Supervisor } from './supervisor.js'
 import { createAnswering } from './work/answering.js'
@@ -38,6 +38,8 @@ export interface Demo {
   app: FastifyInstance
   /** Goes on with all that these producers, who are gone, had under way. Resolves once that is open. */
   adopt (producers: string[]): Promise<void>
+  /** Who has left something, unless it is one of these. */
+  findOrphans (living: string[]): Promise<string[]>
 }
 
 /** The demo as a Fastify app, ready to listen; `app.close()` closes all that it opened. */
@@ -47,6 +49,7 @@ export async function buildDemo (options: DemoOptions): Promise<Demo> {
   try {
     await app.register(cookie, { secret: sessionSecret })
     await app.register(postgres, { connectionString: databaseUrl, max: 20 })
+    await spareUnfinished(app.pg.pool)
     await app.register(redisAtOnce, { url: redisUrl })
     // A worker that is killed keeps its readers' places for a while, and this is an app whose workers are killed
     await app.register(messageJournal, { prefix: '/api', identify: readSession, migrate: true, publicError, maxConnectionsPerUser: 64 })
@@ -66,7 +69,8 @@ export async function buildDemo (options: DemoOptions): Promise<Demo> {
     await app.ready()
     return {
       app,
-      async adopt (producers) { await Promise.all([answering.adopt(producers), ingesting.adopt(producers)]) }
+      async adopt (producers) { await Promise.all([answering.adopt(producers), ingesting.adopt(producers)]) },
+      findOrphans: (living) => findOrphans(app.pg.pool, living)
     }
   } catch (error) {
     await app.close()

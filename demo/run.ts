@@ -53,6 +53,7 @@ export async function runDemo (config: DemoConfig, say: (line: string) => void):
       },
       range: { host, port, last: portIsFixed ? port : Math.min(port + mostPortsTried, 65535) },
       redis: redis.control,
+      exclusive: config.databaseUrl === undefined,
       say
     })
     stops.push(workers.close)

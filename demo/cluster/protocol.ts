@@ -27,6 +27,8 @@ export type WorkerCalls = {
   listen: { takes: PortRange, gives: { url: string, port: number } }
   /** Go on with what these workers, who are gone, have left. */
   adopt: { takes: string[], gives: void }
+  /** Whose work there is besides that of these workers. */
+  findOrphans: { takes: string[], gives: string[] }
   /** Closes the app; the process then ends. */
   stop: { takes: null, gives: void }
 }
@@ -35,6 +37,8 @@ export type WorkerCalls = {
 export type PrimaryCalls = {
   /** The worker can be called from now on: what is sent to a process that does not listen yet is lost. */
   hello: { takes: null, gives: void }
+  /** This worker will go, in good order; resolves when another one, if there is one, has taken its work over. */
+  leave: { takes: string, gives: void }
   state: { takes: null, gives: DemoState }
   pidOf: { takes: string, gives: number | null }
   kill: { takes: string, gives: void }

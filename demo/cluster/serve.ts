@@ -8,14 +8,17 @@ import type { PortRange, PrimaryCalls, WorkerCalls, WorkerSettings } from './pro
 /** Does what the primary asks, until that asks it to stop, or is gone. */
 export function startWorker (): void {
   let building: Promise<Demo> | undefined
+  let producer: string | undefined
 
   const primary = createPeer<PrimaryCalls, WorkerCalls>(process, {
     async build (settings) {
+      producer = settings.self.producer
       building = build(settings)
       await building
     },
     listen: async (range) => await listen((await built()).app, range),
     adopt: async (producers) => { await (await built()).adopt(producers) },
+    findOrphans: async (living) => await (await built()).findOrphans(living),
     stop: async () => { await stop() }
   })
 
@@ -43,7 +46,10 @@ export function startWorker (): void {
   }
 
   // What `kill` sends: this worker leaves in good order, and the primary starts another one
-  process.on('SIGTERM', stop)
+  process.on('SIGTERM', async () => {
+    if (producer !== undefined) await primary.call('leave', producer).catch(() => {}) // its end has the same effect, a little later
+    await stop()
+  })
   primary.call('hello', null)
 }
 

@@ -9,8 +9,8 @@ export interface SuperviseOptions {
   range: PortRange
   redis: RedisControl
   say: (line: string) => void
-  /** Producers of an earlier run, whose work is to be gone on with. */
-  orphans?: string[]
+  /** Nobody else uses the database: what stands in it as unfinished was left by an earlier run, and is gone on with. */
+  exclusive: boolean
 }
 
 export interface Supervision {
@@ -33,9 +33,9 @@ const mostFailures = 6
  * Two workers behind one port. One that dies, in whatever way, is replaced, and what it was at is gone on with by one
  * that lives. Rejects when they cannot be started, and nothing is left running then.
  */
-export async function supervise ({ settings, range, redis, say, orphans: earlier = [] }: SuperviseOptions): Promise<Supervision> {
+export async function supervise ({ settings, range, redis, say, exclusive }: SuperviseOptions): Promise<Supervision> {
   const living = new Set<WorkerProcess>()
-  const orphans = new Set(earlier)
+  const orphans = new Set<string>()
   const closing = new AbortController()
   let fail = (_error: Error): void => {}
   const failed = new Promise<Error>((resolve) => { fail = resolve })
@@ -43,6 +43,14 @@ export async function supervise ({ settings, range, redis, say, orphans: earlier
 
   const find = (producer: string) => [...living].find((worker) => worker.producer === producer)
   const handlers: Handlers<Omit<PrimaryCalls, 'hello'>> = {
+    async leave (producer) {
+      const worker = find(producer)
+      if (worker === undefined || closing.signal.aborted) return
+      worker.ready = false
+      orphans.add(producer)
+      adopt()
+      await adopting
+    },
     state: () => ({
       workers: [...living].filter(({ ready }) => ready).map(({ pid, worker }) => ({ pid, worker })).sort((a, b) => a.worker - b.worker),
       redis: redis.state()
@@ -82,13 +90,19 @@ export async function supervise ({ settings, range, redis, say, orphans: earlier
         } catch (error) {
           if (!living.has(heir)) continue
           say(`Worker ${heir.worker} could not go on with another one's work: ${messageOf(error)}`)
-          await pause(firstBackoffMs)
+          await pause(1_000)
         }
       }
     })().finally(() => {
       adopting = undefined
       if (orphans.size > 0 && anyReady() !== undefined && !closing.signal.aborted) adopt()
     })
+  }
+
+  async function adoptEarlier (heir: WorkerProcess): Promise<void> {
+    const found = await heir.call('findOrphans', [...living].map(({ producer }) => producer))
+    for (const producer of found) orphans.add(producer)
+    adopt()
   }
 
   const anyReady = () => [...living].find(({ ready }) => ready)
@@ -148,6 +162,7 @@ export async function supervise ({ settings, range, redis, say, orphans: earlier
     const { url, port } = await open(first, range)
     const shared = { host: range.host, port, last: port }
     await open(second, shared)
+    if (exclusive) await adoptEarlier(first)
     keeping = [first, second].map((worker) => keep(worker, shared))
     return { url, failed, close }
   } catch (error) {

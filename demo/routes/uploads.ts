@@ -6,6 +6,7 @@ import { ErrorAnswer, requireSession } from './schemas.js'
 
 const largestFile = 5 * 1024 * 1024
 
+const TooLargeError = createError('DEMO_TOO_LARGE', 'The file is larger than 5 MiB', 413)
 const NotTextError = createError('DEMO_NOT_TEXT', 'The file %s', 400)
 
 const schema = {
@@ -30,7 +31,13 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<UploadOptions> = async (app
   app.addContentTypeParser(['text/plain', 'text/markdown', 'application/octet-stream'], { parseAs: 'buffer', bodyLimit: largestFile },
     async (_request: unknown, body: Buffer) => body)
 
-  app.post('/uploads', { schema, bodyLimit: largestFile, onRequest: async (request) => { requireSession(request) } }, async (request, reply) => {
+  app.addHook('onRequest', async (request) => {
+    requireSession(request)
+    // Fastify would close the connection in the middle of the file, and few clients read an answer then
+    if (Number(request.headers['content-length']) > largestFile) throw new TooLargeError()
+  })
+
+  app.post('/uploads', { schema, bodyLimit: largestFile }, async (request, reply) => {
     const content = textOf(request.body)
     const name = request.query.name.replace(/\p{C}/gu, '').trim()
     const uploadId = await ingesting.begin({ userId: requireSession(request), name, content })

@@ -1,5 +1,29 @@
 import type { Pool } from 'pg'
 
+/**
+ * Gives the answers that an earlier run has left time to be gone on with: it gave their leases up when it was stopped, and
+ * the journal would end them as abandoned. To be called before the journal is there; does nothing where there are no tables.
+ */
+export async function spareUnfinished (pool: Pool): Promise<void> {
+  await pool.query(`
+    do $$ begin
+      if to_regclass('demo_answers') is not null then
+        update messages set heartbeat_at = now()
+        where status = 'streaming' and message_id in (select message_id from demo_answers where producer is not null);
+      end if;
+    end $$`)
+}
+
+/** All workers that have left something unfinished, but for these. */
+export async function findOrphans (pool: Pool, living: string[]): Promise<string[]> {
+  const { rows } = await pool.query<{ producer: string }>(`
+    select producer from demo_answers where producer <> all($1::uuid[])
+    union
+    select producer from demo_uploads where producer <> all($1::uuid[])`,
+  [living])
+  return rows.map(({ producer }) => producer)
+}
+
 /** `jrnldemo` in ASCII: whoever makes the tables holds it, because IF NOT EXISTS alone is no lock. */
 const TABLES_LOCK = '7670314527185268079'
 
