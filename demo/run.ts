@@ -1,24 +1,28 @@
 import { join } from 'node:path'
-import type { FastifyInstance } from 'fastify'
-import { createAnswerer } from './answers/index.js'
-import { buildDemo } from './app.js'
+import { nameAnswerer } from './answers/index.js'
+import { supervise } from './cluster/supervise.js'
 import type { DemoConfig } from './config.js'
+import { buildPage, pageFolder } from './page-build.js'
 import { startPostgres } from './services/postgres.js'
+import { foreignRedis, ownRedis, type RedisControl } from './services/redis-control.js'
 import { describeRedis, startRedis } from './services/redis.js'
+import { freePort } from './services/server-process.js'
 import { loadSessionSecret } from './session.js'
 
 export interface RunningDemo {
   /** The page's address. */
   url: string
-  /** Ends the app, then the servers that the demo started. Calling it again waits for the same end. */
+  /** Settles, with the reason, only if the demo cannot go on. */
+  failed: Promise<Error>
+  /** Ends the workers, then the servers that the demo started. Calling it again waits for the same end. */
   close: () => Promise<void>
 }
 
 const mostPortsTried = 100
 
 /**
- * Starts what the configuration lacks (Postgres, Redis), then the app. `say` gets a line about each. When a step fails,
- * what was started before it is stopped again, and the error is thrown.
+ * Starts what the configuration lacks (the built page, Postgres, Redis), then the workers. `say` gets a line about each.
+ * When a step fails, what was started before it is stopped again, and the error is thrown.
  */
 export async function runDemo (config: DemoConfig, say: (line: string) => void): Promise<RunningDemo> {
   const stops: Array<() => Promise<void>> = []
@@ -27,25 +31,35 @@ export async function runDemo (config: DemoConfig, say: (line: string) => void):
   }
 
   try {
+    const buildMs = await buildPage()
+    if (buildMs !== null) say(`Page:     built in ${(buildMs / 1000).toFixed(1)} s`)
     const { databaseUrl, where } = await findPostgres()
     say(`Postgres: ${where}`)
     const redis = await findRedis()
     say(`Redis:    ${redis.where}`)
-    const { answer, name } = await createAnswerer(config)
-    say(`Answers:  ${name}`)
+    say(`Answers:  ${nameAnswerer(config)}`)
 
-    const app = await buildDemo({
-      databaseUrl,
-      redisUrl: redis.redisUrl,
-      sessionSecret: config.sessionSecret ?? await loadSessionSecret(config.dataDir),
-      answer,
-      logger: { level: config.logLevel }
+    const { tokensPerSecond, openai, logLevel, host, portIsFixed } = config
+    const port = config.port === 0 ? await freePort() : config.port // the workers of one port have to ask for the same one
+    const workers = await supervise({
+      settings: {
+        databaseUrl,
+        redisUrl: redis.redisUrl,
+        sessionSecret: config.sessionSecret ?? await loadSessionSecret(config.dataDir),
+        openai,
+        tokensPerSecond,
+        logLevel,
+        pageFolder
+      },
+      range: { host, port, last: portIsFixed ? port : Math.min(port + mostPortsTried, 65535) },
+      redis: redis.control,
+      exclusive: config.databaseUrl === undefined,
+      say
     })
-    stops.push(async () => { await app.close() })
-    const url = await listen(app, config)
+    stops.push(workers.close)
 
     let closed: Promise<void> | undefined
-    return { url, close: () => (closed ??= closeAll()) }
+    return { url: workers.url, failed: workers.failed, close: () => (closed ??= closeAll()) }
   } catch (error) {
     await closeAll()
     throw error
@@ -61,34 +75,24 @@ export async function runDemo (config: DemoConfig, say: (line: string) => void):
     return { databaseUrl: postgres.url, where: `embedded, port ${postgres.port}, data in ${dataDir}` }
   }
 
-  async function findRedis (): Promise<{ redisUrl: string, where: string }> {
-    if (config.redisUrl !== undefined) return { redisUrl: config.redisUrl, where: await describeGivenRedis(config.redisUrl) }
+  async function findRedis (): Promise<{ redisUrl: string, where: string, control: RedisControl }> {
+    if (config.redisUrl !== undefined) {
+      const { kind, where } = await describeGivenRedis(config.redisUrl)
+      return { redisUrl: config.redisUrl, where, control: foreignRedis(kind) }
+    }
     const redis = await startRedis()
     stops.push(() => redis.stop())
-    return { redisUrl: redis.url, where: `${redis.kind}, port ${redis.port}` }
+    return { redisUrl: redis.url, where: `${redis.kind}, port ${redis.port}`, control: ownRedis(redis) }
   }
 }
 
-/** Asks the server before the app's Redis client does, which would try for ever and never say why. */
-async function describeGivenRedis (url: string): Promise<string> {
-  const where = `${hostOf(url)} (REDIS_URL)`
+/** Asks the server before the workers' Redis clients do, which would try for ever and never say why. */
+async function describeGivenRedis (url: string): Promise<{ kind: string, where: string }> {
+  const place = `${hostOf(url)} (REDIS_URL)`
   const { kind, version } = await describeRedis(url).catch((cause: Error) => {
-    throw new Error(`Redis at ${where} cannot be used: ${cause.message}`, { cause })
+    throw new Error(`Redis at ${place} cannot be used: ${cause.message}`, { cause })
   })
-  return `${kind} ${version} at ${where}`
-}
-
-/** Listens on the configured port; when that was nobody's choice and it is taken, on the next free one. */
-async function listen (app: FastifyInstance, { host, port, portIsFixed }: DemoConfig): Promise<string> {
-  const last = portIsFixed ? port : Math.min(port + mostPortsTried, 65535)
-  for (; ; port++) {
-    try {
-      const address = await app.listen({ host, port })
-      return `${address}/`
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE' && port < last)) throw error
-    }
-  }
+  return { kind, where: `${kind} ${version} at ${place}` }
 }
 
 /** Where a server is, without the password that its URL may hold. */

@@ -15,18 +15,28 @@ async function main (): Promise<void> {
   process.on('SIGINT', ask)
   process.on('SIGTERM', ask)
 
-  const demo = await runDemo(config, say)
-  if (!asked.signal.aborted) {
-    say(`\nOpen      ${demo.url}\n`)
-    await once(asked.signal, 'abort')
+  try {
+    const demo = await runDemo(config, say)
+    let failure: Error | undefined
+    if (!asked.signal.aborted) {
+      say(`\nOpen      ${demo.url}\n`)
+      failure = await Promise.race([demo.failed, once(asked.signal, 'abort').then(() => undefined)])
+    }
+    say('Stopping …')
+    await demo.close()
+    if (failure !== undefined) fail(`The demo had to end: ${failure.message}`)
+  } catch (error) {
+    // Ctrl-C in a terminal reaches what is being started as well, and may be all that went wrong
+    if (!asked.signal.aborted) throw error
+    say('Stopping …')
   }
-  say('Stopping …')
-  await demo.close()
   process.off('SIGINT', ask)
   process.off('SIGTERM', ask)
 }
 
-main().catch(({ message }: Error) => {
-  process.stderr.write(`The demo could not start: ${message}\n`)
+function fail (why: string): void {
+  process.stderr.write(`${why}\n`)
   process.exitCode = 1
-})
+}
+
+main().catch(({ message }: Error) => { fail(`The demo could not start: ${message}`) })

@@ -1,17 +1,46 @@
+import type { Passage } from './passages.js'
+
+/** One event of an answer, as it is recorded; `type` is the event's type as well. */
+export type Step =
+  | { type: 'answer', answer: string }
+  | { type: 'source', source: string }
+  | { type: 'approval', approvalId: string, action: Action }
+  /** Ends the message; what stands behind it is said once the message is opened again. */
+  | { type: 'end', reason: 'approval' }
+
+/** What the demo does only when its user allows it. */
+export interface Action {
+  tool: string
+  title: string
+}
+
+/** Knows all it will say before its first word: whoever has the plan can go on with the answer after any of its events. */
+export interface PlannedAnswerer {
+  name: string
+  /** `uploaded`: passages of the user's own that match the prompt. */
+  plan: (prompt: string, uploaded: Passage[]) => Step[]
+}
+
 /**
- * What answers a prompt, token by token. The contract of both answerers:
+ * Answers token by token, and nobody knows the next one before it is there:
  * - when `signal` aborts, the iteration ends soon and without an error;
  * - a failure is thrown, as an `AnswerError` where a reader may know why;
  * - leaving the loop early releases whatever the answerer holds.
  */
-export type Answerer = (prompt: string, signal: AbortSignal) => AsyncIterable<string>
+export interface LiveAnswerer {
+  name: string
+  answer: (prompt: string, signal: AbortSignal, uploaded: Passage[]) => AsyncIterable<string>
+}
+
+export type Answerer = PlannedAnswerer | LiveAnswerer
 
 /** A failure whose `message` may be shown to readers. What is behind it is in `cause`, for the log only. */
 export class AnswerError extends Error {
   override readonly name = 'AnswerError'
 }
 
-/** The text of a durable `error` event: an `AnswerError`'s own, and for any other error nothing about it. */
-export function publicError (error: unknown): string {
-  return error instanceof AnswerError ? error.message : 'The answer could not be finished.'
+/** What readers see of an error: an `AnswerError`'s own text, and of any other error nothing. */
+export function publicError (error: unknown, { taskId }: { taskId?: string } = {}): string {
+  if (error instanceof AnswerError) return error.message
+  return taskId === undefined ? 'The answer could not be finished.' : 'The file could not be taken in.'
 }

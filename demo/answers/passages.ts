@@ -1,29 +1,17 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { setTimeout as delay } from 'node:timers/promises'
-import type { Answerer } from './answerer.js'
+import type { PlannedAnswerer, Step } from './answerer.js'
 import { createRanking } from './bm25.js'
 
-/** A quotation from a book in the public domain. `source` names author, work, place in it and year. */
+/** A quotation. `source` names author, work, place in it and year, or the user's file. */
 export interface Passage {
   source: string
   text: string
 }
 
-/** Time as the answerer sees it, so that a test can turn it by hand. `wait` rejects when the signal aborts. */
-export interface Clock {
-  now: () => number
-  wait: (ms: number, signal: AbortSignal) => Promise<void>
-}
-
-const realClock: Clock = {
-  now: () => performance.now(),
-  wait: async (ms, signal) => { await delay(ms, undefined, { signal }) }
-}
-
 const files = ['fiction.txt', 'ideas.txt', 'verse.txt']
 
-/** The bundled passages. In the files each one starts with a line `# <source>`. */
+/** The bundled passages, from books in the public domain. In the files each one starts with a line `# <source>`. */
 export async function loadPassages (): Promise<Passage[]> {
   const texts = await Promise.all(files.map((file) => readFile(new URL(`./texts/${file}`, import.meta.url), 'utf8')))
   return texts.flatMap((text) => text.split(/^# /m).slice(1)).map((block) => {
@@ -53,25 +41,20 @@ export function tokensOf (text: string): string[] {
   return text.match(/\s*\S{1,8}|\s+$/gu) ?? []
 }
 
-/**
- * Answers with the best passage and its source, `tokensPerSecond` tokens a second by the clock: a slow reader of the
- * tokens makes up for lost time and never makes the pace drift.
- */
-export async function createPassageAnswerer (tokensPerSecond: number, clock: Clock = realClock): Promise<Answerer> {
-  const find = createPassageFinder(await loadPassages())
-
-  return async function * (prompt, signal) {
-    const { source, text } = find(prompt)
-    const startedAt = clock.now()
-    for (const [index, token] of tokensOf(`${text}\n\n— ${source}`).entries()) {
-      const early = startedAt + index * 1000 / tokensPerSecond - clock.now()
-      if (early > 0) await clock.wait(early, signal).catch(ignoreAbort(signal))
-      if (signal.aborted) return
-      yield token
-    }
-  }
+export function sayingOf (text: string): Step[] {
+  return tokensOf(text).map((answer) => ({ type: 'answer', answer }))
 }
 
-const ignoreAbort = (signal: AbortSignal) => (error: unknown): void => {
-  if (!signal.aborted) throw error
+/** Answers with the best passage, be it bundled or the user's own, and its source. */
+export async function createPassageAnswerer (name: string): Promise<PlannedAnswerer> {
+  const bundled = await loadPassages()
+  const findBundled = createPassageFinder(bundled)
+  return {
+    name,
+    plan (prompt, uploaded) {
+      const find = uploaded.length === 0 ? findBundled : createPassageFinder([...bundled, ...uploaded])
+      const { source, text } = find(prompt)
+      return [...sayingOf(text), { type: 'source', source }]
+    }
+  }
 }

@@ -1,0 +1,47 @@
+import { existsSync } from 'node:fs'
+import { mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const configFile = join(root, 'demo', 'vite.config.ts')
+
+/** What the page is built from. */
+const sources = ['demo/page', 'client', 'demo/vite.config.ts', 'package-lock.json']
+
+/** Where the built page is. */
+export const pageFolder = join(root, 'demo', 'dist')
+
+/** Builds the page if it is missing, or older than any of its sources. Resolves with how long that took, in ms; null: there was nothing to do. */
+export async function buildPage (): Promise<number | null> {
+  const builtAt = await changedAt(join(pageFolder, 'index.html'))
+  const changes = await Promise.all(sources.map((source) => changedAt(join(root, source))))
+  if (builtAt > Math.max(...changes) || !existsSync(configFile)) return null
+  const startedAt = performance.now()
+  await build()
+  return performance.now() - startedAt
+}
+
+/** Next door and then moved into place, so that a page that is served is always a whole one. */
+async function build (): Promise<void> {
+  const draft = await mkdtemp(join(dirname(pageFolder), '.dist-'))
+  try {
+    const vite = await import('vite')
+    await vite.build({ configFile, logLevel: 'warn', build: { outDir: draft, emptyOutDir: true } })
+    await rm(pageFolder, { recursive: true, force: true })
+    await rename(draft, pageFolder).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error // another start has built it meanwhile
+    })
+  } finally {
+    await rm(draft, { recursive: true, force: true })
+  }
+}
+
+/** The newest change of a file, or of any file in a folder, in ms; 0 when it is not there. */
+async function changedAt (path: string): Promise<number> {
+  const found = await stat(path).catch(() => null)
+  if (found === null) return 0
+  if (!found.isDirectory()) return found.mtimeMs
+  const names = await readdir(path)
+  return Math.max(0, ...await Promise.all(names.map((name) => changedAt(join(path, name)))))
+}
