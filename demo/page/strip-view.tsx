@@ -9,7 +9,7 @@ const MEANINGS: Readonly<Record<Arrival, string>> = {
 const ARRIVALS = Object.keys(MEANINGS) as Arrival[] // its keys are written above
 
 /** The numbers of the events, in the order and in the way in which they came. */
-export function StripView ({ strip: { cells, earlier, counts }, isOpen }: { strip: Strip, isOpen: boolean }) {
+export function StripView ({ strip: { cells, counts }, isOpen }: { strip: Strip, isOpen: boolean }) {
   if (cells.length === 0) return null
   return (
     <details className='strip' open={isOpen}>
@@ -17,7 +17,6 @@ export function StripView ({ strip: { cells, earlier, counts }, isOpen }: { stri
         Events <Legend counts={counts} />
       </summary>
       <div className='cells' aria-hidden='true'>
-        {earlier > 0 && <span className='earlier'>{earlier} before</span>}
         {cells.map((cell) => <CellView key={cell.no} {...cell} />)}
       </div>
     </details>

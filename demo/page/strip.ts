@@ -20,22 +20,19 @@ export interface Counts extends Readonly<Record<Arrival, number>> {
 export interface Strip {
   /** The newest cells. */
   cells: readonly Cell[]
-  /** How many events came before those. */
-  earlier: number
   counts: Counts
 }
 
-/** As many as are drawn: what came before is a number. */
-const MAX_CELLS = 96
+/** As many as are drawn: what came before is counted. */
+const MAX_CELLS = 80
 
-export const EMPTY_STRIP: Strip = { cells: [], earlier: 0, counts: { live: 0, replayed: 0, repaired: 0, doubled: 0, missing: 0 } }
+export const EMPTY_STRIP: Strip = { cells: [], counts: { live: 0, replayed: 0, repaired: 0, doubled: 0, missing: 0 } }
 
 /** The numbers of one message's events begin at 0 and have no holes. */
-export function addCell ({ cells, earlier, counts }: Strip, cell: Cell): Strip {
+export function addCell ({ cells, counts }: Strip, cell: Cell): Strip {
   const missing = cell.no - ((cells.at(-1)?.no ?? -1) + 1)
   return {
     cells: [...cells, cell].slice(-MAX_CELLS),
-    earlier: earlier + (cells.length < MAX_CELLS ? 0 : 1),
     counts: { ...counts, [cell.arrival]: counts[cell.arrival] + 1, missing: counts.missing + Math.max(0, missing) }
   }
 }
