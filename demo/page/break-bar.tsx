@@ -50,6 +50,7 @@ export function BreakBar ({ answer, isWriting, say }: BreakBarProps) {
       <button type='button' className='quiet' disabled={!isWriting} onClick={() => { attempt(kill) }}>Kill the server</button>
       {redis?.controllable !== false && <button type='button' className='quiet' disabled={redis === null} onClick={() => { attempt(turnRedis) }}>{isDown ? 'Start Redis' : 'Stop Redis'}</button>}
       {answer !== undefined && <a className='button quiet' href={`#${answer.messageId}`} target='_blank' rel='noreferrer'>Second tab</a>}
+      {answer === undefined && <span className='hint'>while an answer is being written</span>}
       {failure !== '' && <p className='failure' role='alert'>{failure}</p>}
     </div>
   )

@@ -73,7 +73,7 @@ export function createConversation (): Conversation {
 
   function linked (): Question[] {
     const messageId = location.hash.slice(1)
-    return UUID.test(messageId) ? [{ messageId, prompt: '' }] : []
+    return UUID.test(messageId) ? [{ messageId, prompt: '', askedAt: 0 }] : []
   }
 
   window.addEventListener('storage', ({ key }) => {
@@ -90,7 +90,7 @@ export function createConversation (): Conversation {
     subscribe,
     getSnapshot,
     ask (prompt) {
-      const question = { messageId: createMessageId(), prompt }
+      const question = { messageId: createMessageId(), prompt, askedAt: Date.now() }
       const { answer } = add(question)
       save(turns)
       history.replaceState(null, '', `#${question.messageId}`)
@@ -114,7 +114,7 @@ function load (): Question[] {
 }
 
 function save (turns: readonly Question[]): void {
-  localStorage.setItem(QUESTIONS, JSON.stringify(turns.filter(({ prompt }) => prompt !== '').map(({ messageId, prompt }) => ({ messageId, prompt }))))
+  localStorage.setItem(QUESTIONS, JSON.stringify(turns.filter(({ prompt }) => prompt !== '').map(({ messageId, prompt, askedAt }) => ({ messageId, prompt, askedAt }))))
 }
 
 function cursorOf (messageId: string): number {

@@ -7,4 +7,4 @@ export function MarkdownView ({ text }: { text: string }) {
 }
 
 /** Stays as it is while those behind it are written. The HTML is sanitised. */
-const Block = memo(({ html }: { html: string }) => <div dangerouslySetInnerHTML={{ __html: html }} />)
+const Block = memo(({ html }: { html: string }) => <div className='block' dangerouslySetInnerHTML={{ __html: html }} />)
