@@ -67,7 +67,7 @@ test('the tokens of the model arrive in order, whatever else its chunks hold', a
     `data: ${JSON.stringify({ id: 'c', choices: [], usage: { total_tokens: 3 } })}\n\n`,
     'data: [DONE]\n\n'))
   const answer = createOpenAIAnswerer({ baseUrl: server.baseUrl, model: 'chosen', apiKey: 'key' })
-  t.same(await collect(answer('Who?', neverAborted)), ['Call', ' me\r\n', 'Ishmael 🐋'])
+  t.same(await collect(answer('Who?', neverAborted, [])), ['Call', ' me\r\n', 'Ishmael 🐋'])
   t.match(server.chats, [{
     body: { model: 'chosen', stream: true, messages: [{ role: 'user', content: 'Who?' }] },
     authorization: 'Bearer key'
@@ -75,11 +75,19 @@ test('the tokens of the model arrive in order, whatever else its chunks hold', a
   t.equal(server.listings(), 0)
 })
 
+test('passages of the user\'s own go with the question, as many as a small model can take', async (t) => {
+  const server = await startModelServer(t, answerWith(chunk({ content: 'yes' }, 'stop'), 'data: [DONE]\n\n'))
+  const answer = createOpenAIAnswerer({ baseUrl: server.baseUrl, model: 'm' })
+  const uploaded = Array.from({ length: 7 }, (_, index) => ({ source: `notes.md, passage ${index + 1}`, text: `text ${index}` }))
+  await collect(answer('one', neverAborted, uploaded))
+  t.match(server.chats, [{ body: { messages: [{ role: 'system', content: /\nnotes\.md, passage 5:\ntext 4$/ }, { role: 'user', content: 'one' }] } }])
+})
+
 test('without a model the first one of the server answers, and is looked up once', async (t) => {
   const server = await startModelServer(t, answerWith(chunk({ content: 'yes' }, 'stop'), 'data: [DONE]\n\n'))
   const answer = createOpenAIAnswerer({ baseUrl: server.baseUrl })
-  await collect(answer('one', neverAborted))
-  await collect(answer('two', neverAborted))
+  await collect(answer('one', neverAborted, []))
+  await collect(answer('two', neverAborted, []))
   t.match(server.chats, [{ body: { model: 'first' }, authorization: 'Bearer unused' }, { body: { model: 'first' } }])
   t.equal(server.listings(), 1)
 })
@@ -87,7 +95,7 @@ test('without a model the first one of the server answers, and is looked up once
 test('a server without models is a failure that says what to set', async (t) => {
   const server = await startModelServer(t, answerWith(), [])
   const answer = createOpenAIAnswerer({ baseUrl: server.baseUrl })
-  await t.rejects(collect(answer('one', neverAborted)), { name: 'AnswerError', cause: { message: /lists no model: set OPENAI_MODEL$/ } })
+  await t.rejects(collect(answer('one', neverAborted, [])), { name: 'AnswerError', cause: { message: /lists no model: set OPENAI_MODEL$/ } })
 })
 
 test('a model that fails half-way has given its tokens, and then an error fit for readers', async (t) => {
@@ -106,7 +114,7 @@ test('a model that fails half-way has given its tokens, and then an error fit fo
       const answer = createOpenAIAnswerer({ baseUrl: server.baseUrl, model: 'm' })
       const seen: string[] = []
       const reading = (async () => {
-        for await (const token of answer('one', neverAborted)) seen.push(token)
+        for await (const token of answer('one', neverAborted, [])) seen.push(token)
       })()
       await t.rejects(reading, { name: 'AnswerError', message: /^The model (failed|stopped) before its answer was complete\.$/ })
       t.same(seen, ['half'])
@@ -120,7 +128,7 @@ test('a model that refuses at once is an error fit for readers, with the reason 
     response.end('{"error":{"message":"CUDA out of memory on node-7"}}')
   })
   const answer = createOpenAIAnswerer({ baseUrl: server.baseUrl, model: 'm' })
-  await t.rejects(collect(answer('one', neverAborted)), {
+  await t.rejects(collect(answer('one', neverAborted, [])), {
     message: 'The model failed before its answer was complete.',
     cause: { status: 500, message: /node-7/ }
   })
@@ -135,13 +143,13 @@ test('when the signal aborts, the request to the model is cut and the answer end
   const answer = createOpenAIAnswerer({ baseUrl: server.baseUrl, model: 'm' })
   const controller = new AbortController()
   const seen: string[] = []
-  for await (const token of answer('one', controller.signal)) {
+  for await (const token of answer('one', controller.signal, [])) {
     seen.push(token)
     controller.abort()
   }
   await cut
   t.same(seen, ['half'])
-  t.same(await collect(answer('two', AbortSignal.abort())), [], 'and one that is aborted already asks nothing')
+  t.same(await collect(answer('two', AbortSignal.abort(), [])), [], 'and one that is aborted already asks nothing')
   t.equal(server.chats.length, 1)
 })
 
@@ -151,7 +159,7 @@ test('a reader of the tokens that leaves early cuts the request too', async (t) 
     cut = once(response, 'close')
     startStream(response, chunk({ content: 'half' }))
   })
-  const tokens = createOpenAIAnswerer({ baseUrl: server.baseUrl, model: 'm' })('one', neverAborted)[Symbol.asyncIterator]()
+  const tokens = createOpenAIAnswerer({ baseUrl: server.baseUrl, model: 'm' })('one', neverAborted, [])[Symbol.asyncIterator]()
   t.same(await tokens.next(), { done: false, value: 'half' })
   await tokens.return?.()
   await cut
@@ -161,4 +169,5 @@ test('readers see the text of an AnswerError, and nothing of any other error', a
   t.equal(publicError(new AnswerError('The model failed.', { cause: new Error('secret') })), 'The model failed.')
   t.equal(publicError(new Error('password authentication failed')), 'The answer could not be finished.')
   t.equal(publicError('thrown text'), 'The answer could not be finished.')
+  t.equal(publicError(new Error('disk full'), { taskId: 'x' }), 'The file could not be taken in.')
 })

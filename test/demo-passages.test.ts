@@ -1,5 +1,6 @@
 import { test } from 'tap'
-import { createPassageAnswerer, createPassageFinder, loadPassages, tokensOf, type Clock } from '../demo/answers/passages.js'
+import { pace, type Clock } from '../demo/answers/pace.js'
+import { createPassageAnswerer, createPassageFinder, loadPassages, tokensOf } from '../demo/answers/passages.js'
 
 /** A clock that stands still except while somebody waits, and keeps a list of the waits. */
 function createClock (): Clock & { waits: number[], advance: (ms: number) => void } {
@@ -72,42 +73,46 @@ test('joined tokens are the text, whatever the text', async (t) => {
   t.equal(tokensOf('😀'.repeat(20)).find((token) => /\p{Cs}/u.test(token)), undefined, 'no emoji is cut')
 })
 
-test('an answer is the passage and its source', async (t) => {
-  const answer = await createPassageAnswerer(1000)
-  const text = (await collect(answer('Call me Ishmael', neverAborted))).join('')
-  t.match(text, /^Call me Ishmael\. Some years ago/)
-  t.match(text, /\n\n— Herman Melville, Moby-Dick, chapter 1 \(1851\)$/)
+test('an answer is the passage, then its source', async (t) => {
+  const { plan } = await createPassageAnswerer('books')
+  const steps = plan('Call me Ishmael', [])
+  t.match(steps[0], { type: 'answer', answer: 'Call' })
+  t.match(steps.map((step) => step.type === 'answer' ? step.answer : '').join(''), /^Call me Ishmael\. Some years ago/)
+  t.same(steps.at(-1), { type: 'source', source: 'Herman Melville, Moby-Dick, chapter 1 (1851)' })
+  t.same(plan('Call me Ishmael', []), steps, 'whoever makes it')
 })
 
-test('tokens keep the pace by the clock: the time a reader takes is not added', async (t) => {
+test('a passage of the user\'s own answers when it matches better, and else it does not', async (t) => {
+  const { plan } = await createPassageAnswerer('books')
+  const own = [{ source: 'penguins.md, passage 1', text: 'Penguins eat krill. They do not eat pins.' }]
+  t.same(plan('What do penguins eat?', own).at(-1), { type: 'source', source: 'penguins.md, passage 1' })
+  t.match(plan('How are pins made in a manufactory?', own).at(-1), { source: /Wealth of Nations/ })
+})
+
+test('items keep the pace by the clock: the time a reader takes is not added', async (t) => {
   const clock = createClock()
-  const answer = await createPassageAnswerer(40, clock)
-  let tokens = 0
-  for await (const token of answer('Call me Ishmael', neverAborted)) {
-    if (token !== '') tokens++
-    if (tokens === 3) clock.advance(10)
-    if (tokens === 5) clock.advance(60)
+  let items = 0
+  for await (const item of pace(['', ...Array(99).keys()], 40, neverAborted, clock)) {
+    if (item !== '') items++
+    if (items === 3) clock.advance(10)
+    if (items === 5) clock.advance(60)
   }
-  t.same(clock.waits.slice(0, 6), [25, 25, 15, 25, 15, 25], 'a lag of 60 ms costs two waits and shortens a third')
-  t.equal(clock.now(), 1000 + (tokens - 1) * 25)
+  t.same(clock.waits.slice(0, 7), [25, 25, 25, 15, 25, 15, 25], 'a lag of 60 ms costs two waits and shortens a third')
+  t.equal(clock.now(), 1000 + items * 25)
 })
 
-test('an answer ends early and without an error when its signal aborts', async (t) => {
+test('the pace ends early and without an error when its signal aborts', async (t) => {
   const controller = new AbortController()
-  const answer = await createPassageAnswerer(0.001)
   const seen: string[] = []
-  for await (const token of answer('Call me Ishmael', controller.signal)) {
-    seen.push(token)
+  for await (const item of pace(['one', 'two'], 0.001, controller.signal)) {
+    seen.push(item)
     setImmediate(() => controller.abort())
   }
-  t.same(seen, ['Call'], 'the wait of 1,000 s for the second token was cut')
-
-  const already = await createPassageAnswerer(1000)
-  t.same(await collect(already('Call me Ishmael', AbortSignal.abort())), [])
+  t.same(seen, ['one'], 'the wait of 1,000 s for the second one was cut')
+  t.same(await collect(pace(['one'], 1000, AbortSignal.abort())), [])
 })
 
-test('a clock that fails is an error, not the end of the answer', async (t) => {
+test('a clock that fails is an error, not the end', async (t) => {
   const clock = { ...createClock(), wait: async () => { throw new Error('stopped clock') } }
-  const answer = await createPassageAnswerer(40, clock)
-  await t.rejects(collect(answer('Call me Ishmael', neverAborted)), { message: 'stopped clock' })
+  await t.rejects(collect(pace(['one', 'two'], 40, neverAborted, clock)), { message: 'stopped clock' })
 })

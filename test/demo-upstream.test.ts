@@ -3,10 +3,7 @@ import { createServer, type ServerResponse } from 'node:http'
 import type { Test } from 'tap'
 import { test } from 'tap'
 import { createOpenAIAnswerer } from '../demo/answers/openai.js'
-import { buildDemo } from '../demo/app.js'
-import { createTestDatabase } from './helper/database.js'
-
-const redisUrl = process.env['TEST_REDIS_URL'] ?? ''
+import { ask as askAt, live, startDemo as startApp } from './helper/demo.js'
 
 /** The demo in front of a model server; `respond` is what that server does with a chat. */
 async function startDemo (t: Test, respond: (response: ServerResponse) => void) {
@@ -24,15 +21,8 @@ async function startDemo (t: Test, respond: (response: ServerResponse) => void) 
   const address = model.address()
   if (address === null || typeof address === 'string') throw new Error('no port')
 
-  const app = await buildDemo({
-    databaseUrl: await createTestDatabase(t),
-    redisUrl,
-    sessionSecret: 's'.repeat(32),
-    answer: createOpenAIAnswerer({ baseUrl: `http://127.0.0.1:${address.port}/v1`, model: 'm' })
-  })
-  t.teardown(() => app.close())
-  const url = await app.listen({ host: '127.0.0.1', port: 0 })
-  const ask = () => fetch(`${url}/api/chat`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"prompt":"one"}' })
+  const { app, url } = await startApp(t, { answerer: live(createOpenAIAnswerer({ baseUrl: `http://127.0.0.1:${address.port}/v1`, model: 'm' })) })
+  const ask = () => askAt(url, { prompt: 'one' })
   const replay = async (asked: Response) => {
     const cookie = asked.headers.getSetCookie()[0]?.split(';')[0] ?? ''
     return dataOf(await (await fetch(`${url}${asked.headers.get('location')}`, { headers: { cookie } })).text())

@@ -1,23 +1,17 @@
 import { randomUUID } from 'node:crypto'
 import type { Test } from 'tap'
 import { test } from 'tap'
-import type { Answerer } from '../demo/answers/answerer.js'
-import { buildDemo } from '../demo/app.js'
+import type { LiveAnswerer } from '../demo/answers/answerer.js'
 import { sessionCookie } from '../demo/session.js'
-import { createTestDatabase } from './helper/database.js'
-
-const redisUrl = process.env['TEST_REDIS_URL'] ?? ''
+import { addressOf, allFramesOf, ask, cookieOf, framesOf, live, next, startDemo } from './helper/demo.js'
 
 /** The demo on a real socket, answering with `answer`. */
-async function startApp (t: Test, answer: Answerer): Promise<string> {
-  const databaseUrl = await createTestDatabase(t)
-  const app = await buildDemo({ databaseUrl, redisUrl, sessionSecret: 's'.repeat(32), answer })
-  t.teardown(() => app.close())
-  return app.listen({ host: '127.0.0.1', port: 0 })
+async function startApp (t: Test, answer: LiveAnswerer['answer']): Promise<string> {
+  return (await startDemo(t, { answerer: live(answer) })).url
 }
 
 /** Says the words of the prompt; `wait` waits for `open`, and `TOO-BIG` is more than a payload may hold. */
-function createGatedAnswerer (): { answer: Answerer, open: () => void, prompts: string[] } {
+function createGatedAnswerer (): { answer: LiveAnswerer['answer'], open: () => void, prompts: string[] } {
   const prompts: string[] = []
   let open = (): void => {}
   const opened = new Promise<void>((resolve) => { open = resolve })
@@ -33,40 +27,6 @@ function createGatedAnswerer (): { answer: Answerer, open: () => void, prompts: 
     }
   }
 }
-
-const ask = (url: string, body: unknown, init: RequestInit = {}) =>
-  fetch(`${url}/api/chat`, { method: 'POST', redirect: 'manual', body: JSON.stringify(body), ...init, headers: { 'content-type': 'application/json', ...init.headers } })
-
-/** The frames of an SSE response that carry data, byte for byte; it ends with the response. */
-async function * framesOf (response: Response): AsyncGenerator<string, undefined> {
-  let rest = ''
-  for await (const text of (response.body ?? new ReadableStream()).pipeThrough(new TextDecoderStream())) {
-    const frames = (rest + text).split(/(?<=\n\n)/)
-    rest = frames.at(-1)?.endsWith('\n\n') ? '' : frames.pop() ?? ''
-    yield * frames.filter((frame) => frame.startsWith('data:'))
-  }
-  return undefined
-}
-
-async function allFramesOf (response: Response): Promise<string[]> {
-  const frames = []
-  for await (const frame of framesOf(response)) frames.push(frame)
-  return frames
-}
-
-async function next (frames: AsyncIterator<string>, count: number): Promise<string[]> {
-  const taken: string[] = []
-  while (taken.length < count) {
-    const { value, done } = await frames.next()
-    if (done) throw new Error(`the stream ended after ${taken.length} of ${count} frames`)
-    taken.push(value)
-  }
-  return taken
-}
-
-const cookieOf = (response: Response): string => response.headers.getSetCookie().map((cookie) => cookie.split(';')[0]).join('; ')
-
-const addressOf = (url: string, response: Response): string => `${url}${response.headers.get('location')}`
 
 test('an answer streams its tokens in order, then its end, to a reader who had no session', async (t) => {
   const url = await startApp(t, createGatedAnswerer().answer)
@@ -179,19 +139,6 @@ test('a question that is none is a 400 and starts nothing', async (t) => {
   t.same(prompts, [])
 })
 
-test('the page, its script and its style are served, and nothing else can run in it', async (t) => {
-  const url = await startApp(t, createGatedAnswerer().answer)
-  for (const [path, type] of [['/', 'text/html'], ['/page.js', 'text/javascript'], ['/page.css', 'text/css']] as const) {
-    const response = await fetch(`${url}${path}`)
-    t.equal(response.status, 200)
-    t.equal(response.headers.get('content-type'), `${type}; charset=utf-8`)
-    t.match(response.headers.get('content-security-policy'), /^default-src 'none'; script-src 'self';/)
-    t.equal(response.headers.getSetCookie().length, path === '/' ? 1 : 0)
-    t.notMatch(await response.text(), /innerHTML|insertAdjacentHTML|document\.write| style=| onclick=/)
-  }
-  t.equal((await fetch(`${url}/page/../app.ts`)).status, 404)
-})
-
 test('an app that cannot start closes what it had opened, and says why', async (t) => {
-  await t.rejects(buildDemo({ databaseUrl: 'postgres://127.0.0.1:1/none', redisUrl, sessionSecret: 's'.repeat(32), answer: createGatedAnswerer().answer }))
+  await t.rejects(startDemo(t, { databaseUrl: 'postgres://127.0.0.1:1/none', answerer: live(createGatedAnswerer().answer) }), { code: 'ECONNREFUSED' })
 })
