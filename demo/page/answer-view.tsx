@@ -41,7 +41,7 @@ export function AnswerView ({ prompt, answer, isNewest, approval }: AnswerViewPr
 }
 
 function describe ({ phase, reconnects }: AnswerSnapshot): string {
-  const times = reconnects === 0 ? '' : `, ${reconnects} ${reconnects === 1 ? 'reconnect' : 'reconnects'}`
+  const times = reconnects === 0 ? '' : ` · ${reconnects} ${reconnects === 1 ? 'reconnect' : 'reconnects'}`
   switch (phase) {
     case 'connecting': return 'Asking …'
     case 'writing': return `Writing …${times}`

@@ -47,6 +47,7 @@ export function App ({ conversation, notifications }: AppProps) {
     <Dropzone onFiles={files.add}>
       <header className='masthead'>
         <div>
+          <p className='eyebrow'>fastify-message-journal</p>
           <h1>An answer you cannot break</h1>
           <p>Ask something. While the answer is being written, refresh the page, cut the connection, kill the server or stop Redis: every word comes back once, in order.</p>
         </div>

@@ -22,7 +22,8 @@ const LIVE_EVENTS = 3
 const SILENCE_MS = 1_000
 const BURST_EVENTS = 5
 
-export function createWire (): Wire {
+/** @param options in place of the global fetch and the clock, in ms */
+export function createWire ({ fetch = globalThis.fetch.bind(globalThis), now = () => performance.now() }: { fetch?: typeof globalThis.fetch, now?: () => number } = {}): Wire {
   const arrivals = new Map<number, Arrival>()
   let open: AbortController | null = null
   let connections = 0
@@ -38,12 +39,12 @@ export function createWire (): Wire {
     const parser = createParser({ onEvent: ({ id }) => { if (id !== undefined) ids.push(Number(id)) } })
 
     function classify (): void {
-      const gapMs = performance.now() - (lastAt ?? Infinity)
+      const gapMs = now() - (lastAt ?? Infinity)
       if (lastAt !== null) {
         if (arrival === 'live' && gapMs >= SILENCE_MS && ids.length > BURST_EVENTS) arrival = 'repaired'
         else if (gapMs >= LIVE_GAP_MS && ids.length <= LIVE_EVENTS) arrival = 'live'
       }
-      lastAt = performance.now()
+      lastAt = now()
       for (const id of ids) {
         if (id <= newest) doubled++
         else arrivals.set(newest = id, arrival)

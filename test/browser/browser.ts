@@ -1,37 +1,13 @@
-import { accessSync, constants } from 'node:fs'
-import { delimiter, join } from 'node:path'
-import { chromium, type Browser, type BrowserContext } from 'playwright-core'
+import type { BrowserContext } from 'playwright-core'
 import { test, type Test } from 'tap'
+import { findChromium, launchChromium } from '../../demo/services/chromium.js'
 import { startDemo } from './demo.js'
-
-/** `--no-sandbox`: as root, as in most CI containers, Chromium starts in no other way. The rest keeps it from talking to anybody. */
-const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
 export interface Visit {
   /** The page's address. */
   url: string
   /** A person with a browser of their own: cookies, storage, tabs. Closed after the test. */
   visit (t: Test): Promise<BrowserContext>
-}
-
-/** `null`: there is none on the PATH. */
-export function findChromium (): string | null {
-  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
-    for (const name of ['chromium', 'chromium-browser', 'google-chrome']) {
-      try {
-        accessSync(join(folder, name), constants.X_OK)
-        return join(folder, name)
-      } catch {
-        // It is elsewhere
-      }
-    }
-  }
-  return null
-}
-
-export async function launchChromium (executablePath = findChromium()): Promise<Browser> {
-  if (executablePath === null) throw new Error('no chromium on the PATH')
-  return await chromium.launch({ executablePath, args })
 }
 
 /**

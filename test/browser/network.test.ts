@@ -11,7 +11,7 @@ browserTest('networks', 30, async (t, { url: direct, visit }) => {
     await chat.ask('Tell me of the white whale', 10)
     await chat.button('Cut the connection').click()
     await chat.untilSaid(/^Connection lost/)
-    await chat.untilSaid(/^Complete, 1 reconnect/)
+    await chat.untilSaid(/^Complete · 1 reconnect$/)
     await checkWhole(t, chat, 'cut')
     t.ok(await chat.count('replayed') > 0)
   })
