@@ -77,7 +77,7 @@ test('joined tokens are the text, whatever the text', async (t) => {
 test('others that match follow the best one, and those that hardly do not', async (t) => {
   const find = await loadFinder()
   t.same(find('alice and the white rabbit').slice(1).map(({ source }) => /^Lewis Carroll/.test(source)), [true, true])
-  t.same(find('pins').map(({ source }) => source), ['Adam Smith, The Wealth of Nations, book I, chapter I (1776)'])
+  t.ok(find('the monster of Frankenstein').length < 3)
 })
 
 const textOf = (steps: Step[]): string => steps.map((step) => step.type === 'answer' ? step.answer : '').join('')
