@@ -7,7 +7,7 @@ const answerer = await createPassageAnswerer('books')
 
 const penguins = Array.from({ length: 100 }, (_, index) => `${index}: ${'Penguins waddle over the ice and eat krill. '.repeat(10)}`).join('\n\n')
 
-const upload = (url: string, cookie: string, body: BodyInit, { name = 'penguins.md', type = 'text/markdown' } = {}) =>
+const upload = (url: string, cookie: string, body: string | Uint8Array, { name = 'penguins.md', type = 'text/markdown' } = {}) =>
   fetch(`${url}/api/uploads?name=${encodeURIComponent(name)}`, { method: 'POST', headers: { cookie, 'content-type': type }, body })
 
 /** The user's notifications, until one of this type has come. */
