@@ -15,7 +15,7 @@ test('the built page is served with its assets, and nothing else can run in it',
   for (const [path, type, caching] of [
     ['/', 'text/html', 'no-cache'],
     ['/icon.svg', 'image/svg+xml', 'no-cache'],
-    ['/assets/page-abc123.js', 'text/javascript', 'public, max-age=31536000, immutable'],
+    ['/assets/page-abc123.js', 'application/javascript', 'public, max-age=31536000, immutable'],
     ['/assets/page-abc123.css', 'text/css', 'public, max-age=31536000, immutable']
   ] as const) {
     const response = await fetch(url + path)

@@ -1,4 +1,5 @@
 import { test } from 'tap'
+import type { Step } from '../demo/answers/answerer.js'
 import { pace, type Clock } from '../demo/answers/pace.js'
 import { createPassageAnswerer, createPassageFinder, loadPassages, tokensOf } from '../demo/answers/passages.js'
 
@@ -53,16 +54,16 @@ test('a prompt gets the passage that matches it best', async (t) => {
     ['two roads', /Frost/],
     ['What is a fourth dimension?', /Time Machine/],
     ['something by Jane Austen', /Pride and Prejudice/]
-  ] as const) t.match(find(prompt).source, source, prompt)
+  ] as const) t.match(find(prompt)[0]?.source, source, prompt)
 })
 
 test('a prompt that matches nothing gets some passage, and always the same', async (t) => {
   const find = await loadFinder()
   for (const prompt of ['', '???', 'zzyzx', '漢字', 'the of and']) {
-    t.ok(find(prompt).text)
-    t.equal(find(prompt), find(prompt))
+    t.equal(find(prompt).length, 1)
+    t.same(find(prompt), find(prompt))
   }
-  t.ok(new Set(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].map((letter) => find(`zzyz${letter}`).source)).size > 1, 'another prompt may get another one')
+  t.ok(new Set(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].map((letter) => find(`zzyz${letter}`)[0]?.source)).size > 1, 'another prompt may get another one')
 })
 
 test('joined tokens are the text, whatever the text', async (t) => {
@@ -73,20 +74,33 @@ test('joined tokens are the text, whatever the text', async (t) => {
   t.equal(tokensOf('😀'.repeat(20)).find((token) => /\p{Cs}/u.test(token)), undefined, 'no emoji is cut')
 })
 
-test('an answer is the passage, then its source', async (t) => {
+test('others that match follow the best one, and those that hardly do not', async (t) => {
+  const find = await loadFinder()
+  t.same(find('alice and the white rabbit').slice(1).map(({ source }) => /^Lewis Carroll/.test(source)), [true, true])
+  t.ok(find('the monster of Frankenstein').length < 3)
+})
+
+const textOf = (steps: Step[]): string => steps.map((step) => step.type === 'answer' ? step.answer : '').join('')
+
+const sourcesOf = (steps: Step[]): string[] => steps.flatMap((step) => step.type === 'source' ? [step.source] : [])
+
+test('an answer is passages, each with its work before and its source behind it', async (t) => {
   const { plan } = await createPassageAnswerer('books')
   const steps = plan('Call me Ishmael', [])
-  t.match(steps[0], { type: 'answer', answer: 'Call' })
-  t.match(steps.map((step) => step.type === 'answer' ? step.answer : '').join(''), /^Call me Ishmael\. Some years ago/)
-  t.same(steps.at(-1), { type: 'source', source: 'Herman Melville, Moby-Dick, chapter 1 (1851)' })
+  t.match(textOf(steps), /^From \*\*Moby-Dick\*\* by Herman Melville:\n\nCall me Ishmael\. Some years ago/)
+  t.equal(sourcesOf(steps)[0], 'Herman Melville, Moby-Dick, chapter 1 (1851)')
+  t.equal(steps.at(-1)?.type, 'source')
   t.same(plan('Call me Ishmael', []), steps, 'whoever makes it')
+  t.match(textOf(plan('We hold these truths, the Declaration of Independence', [])), /^From \*\*The Declaration of Independence\*\*:\n\n/)
 })
 
 test('a passage of the user\'s own answers when it matches better, and else it does not', async (t) => {
   const { plan } = await createPassageAnswerer('books')
-  const own = [{ source: 'penguins.md, passage 1', text: 'Penguins eat krill. They do not eat pins.' }]
-  t.same(plan('What do penguins eat?', own).at(-1), { type: 'source', source: 'penguins.md, passage 1' })
-  t.match(plan('How are pins made in a manufactory?', own).at(-1), { source: /Wealth of Nations/ })
+  const own = [{ source: 'penguins.md (passage 1)', text: 'Penguins eat krill. They do not eat pins.' }]
+  const steps = plan('What do penguins eat?', own)
+  t.equal(sourcesOf(steps)[0], 'penguins.md (passage 1)')
+  t.match(textOf(steps), /^From \*\*penguins\.md\*\*:/)
+  t.match(sourcesOf(plan('How are pins made in a manufactory?', own))[0], /Wealth of Nations/)
 })
 
 test('items keep the pace by the clock: the time a reader takes is not added', async (t) => {

@@ -2,7 +2,7 @@ import { test } from 'tap'
 import { needsPermission, planDecision, planPermission } from '../demo/answers/permission.js'
 import { splitIntoPassages } from '../demo/answers/split.js'
 
-const passage = (source: string) => ({ source, text: 'text' })
+const passage = (source: string) => [{ source, text: 'text' }]
 
 const actionOf = (prompt: string, source: string) => {
   const step = planPermission(prompt, passage(source)).find(({ type }) => type === 'approval')
@@ -22,6 +22,7 @@ test('the answer ends with the question, which names the work', async (t) => {
     { type: 'end', reason: 'approval' }
   ])
   t.match(actionOf('email it', 'The Declaration of Independence (1776)'), { tool: 'send_email', title: 'Send a passage of “The Declaration of Independence” by email' })
+  t.match(planPermission('buy it', []).at(-2), { action: { title: 'Order “something to read”' } })
   t.match(actionOf('book me a seat', 'William Shakespeare, Sonnet 18 (1609)'), { tool: 'book_seat', title: 'Book a seat at a reading of “Sonnet 18” by William Shakespeare' })
 })
 

@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,9 +8,9 @@ import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { test } from 'tap'
-import { readConfig } from '../demo/config.js'
-import { runDemo } from '../demo/run.js'
+import type { DemoState } from '../demo/supervisor.js'
 import { createTestDatabase } from './helper/database.js'
+import { cookieOf } from './helper/demo.js'
 
 const redisUrl = process.env['TEST_REDIS_URL'] ?? ''
 const sessionSecret = 's'.repeat(32)
@@ -43,13 +42,6 @@ function start (t: Test, env: NodeJS.ProcessEnv) {
   return { child, said, ended: async () => ({ code: (await exit)[0], stdout, stderr: await stderr }) }
 }
 
-/** A folder of this run's own: two runs of the tests at once must not share a Postgres. */
-async function makeDataDir (t: Test): Promise<string> {
-  const dataDir = await mkdtemp(join(tmpdir(), 'journal-demo-'))
-  t.teardown(() => rm(dataDir, { recursive: true, force: true }))
-  return dataDir
-}
-
 async function listen (t: Test, server: Server): Promise<number> {
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -67,11 +59,15 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     const page = await fetch(url)
     t.equal(page.status, 200)
     t.match(await page.text(), /<title>fastify-message-journal<\/title>/)
+    const { workers } = await (await fetch(`${url}api/demo`, { headers: { cookie: cookieOf(page) } })).json() as DemoState
+    t.same(workers.map(({ worker }) => worker), [1, 2])
 
     demo.child.kill(signal)
     const { code, stdout, stderr } = await demo.ended()
     t.equal(code, 0)
     t.equal(stderr, '')
+    for (const { pid } of workers) t.throws(() => process.kill(pid, 0), { code: 'ESRCH' }, 'no worker is left')
+    await t.rejects(fetch(url))
     t.match(stdout, /^Postgres: \S+ \(DATABASE_URL\)$/m)
     t.match(stdout, /^Redis: {4}\S+ \S+ at \S+ \(REDIS_URL\)$/m)
     t.match(stdout, /^Answers: {2}bundled public-domain passages, 40 tokens a second/m)
@@ -101,55 +97,4 @@ test('a wrong setting ends the start with one clear line', async (t) => {
   t.equal(code, 1)
   t.equal(stdout, '')
   t.equal(stderr, 'The demo could not start: TOKENS_PER_SECOND must be a number above 0, not "abc"\n')
-})
-
-test('a port that is taken is an error when it was asked for, and else the next free one is used', async (t) => {
-  const port = await listen(t, createServer())
-  const config = { ...readConfig({ DATABASE_URL: await createTestDatabase(t), REDIS_URL: redisUrl, SESSION_SECRET: sessionSecret, LOG_LEVEL: 'silent' }), port }
-  await t.rejects(runDemo({ ...config, portIsFixed: true }, () => {}), { code: 'EADDRINUSE' })
-
-  const demo = await runDemo(config, () => {})
-  t.teardown(demo.close)
-  t.ok(Number(new URL(demo.url).port) > port)
-  const page = await fetch(demo.url)
-  t.equal(page.status, 200)
-  await page.body?.cancel()
-})
-
-test('a Redis or Postgres that cannot be reached ends the start and says which and why', async (t) => {
-  const closed = 'redis://user:secret@127.0.0.1:1'
-  const databaseUrl = await createTestDatabase(t)
-  await t.rejects(runDemo(readConfig({ DATABASE_URL: databaseUrl, REDIS_URL: closed }), () => {}), {
-    message: 'Redis at 127.0.0.1:1 (REDIS_URL) cannot be used: connect ECONNREFUSED 127.0.0.1:1'
-  })
-  await t.rejects(runDemo(readConfig({ DATABASE_URL: 'postgres://u:secret@127.0.0.1:1/d', REDIS_URL: redisUrl, SESSION_SECRET: sessionSecret, LOG_LEVEL: 'silent' }), () => {}), {
-    message: /ECONNREFUSED/
-  })
-})
-
-test('with nothing given it brings its own Postgres and Redis, and an answer survives a restart', async (t) => {
-  const config = { ...readConfig({ TOKENS_PER_SECOND: '1000000', DEMO_DATA_DIR: await makeDataDir(t), LOG_LEVEL: 'silent' }), port: 0 }
-  const lines: string[] = []
-  const say = (line: string): void => { lines.push(line) }
-
-  const first = await runDemo(config, say)
-  t.teardown(first.close)
-  t.match(lines, [/^Postgres: embedded, port \d+, data in /, /^Redis: {4}(redis-server|valkey-server|js-redis-server), port \d+$/, /^Answers: /])
-  const asked = await fetch(new URL('/api/chat', first.url), {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ prompt: 'Call me Ishmael' })
-  })
-  t.match(await asked.text(), /" Ishmael\./)
-  await first.close()
-  await first.close()
-
-  const second = await runDemo(config, say)
-  t.teardown(second.close)
-  const cookie = asked.headers.getSetCookie()[0]?.split(';')[0] ?? ''
-  const replay = await fetch(new URL(asked.headers.get('location') ?? '', second.url), { headers: { cookie } })
-  t.equal(replay.status, 200)
-  const events = await replay.text()
-  t.match(events, /" Ishmael\./)
-  t.match(events, /"type":"end"/)
 })

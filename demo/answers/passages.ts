@@ -20,20 +20,31 @@ export async function loadPassages (): Promise<Passage[]> {
   })
 }
 
+/** At most so many passages are found, and none that matches less than so well, the best one being 1. */
+const mostFound = 3
+const leastMatch = 0.3
+
 /**
- * Finds the passage that matches a prompt best; the words of its source count as well. Among equals, and for a prompt
- * that matches none, the choice is by lot, but always the same for the same prompt. Throws when there are no passages.
+ * Finds the passages that match a prompt best, one at least, the best one first; the words of their sources count as
+ * well. Among equals, and for a prompt that matches none, the choice is by lot, but always the same for the same prompt.
  */
-export function createPassageFinder (passages: Passage[]): (prompt: string) => Passage {
+export function createPassageFinder (passages: Passage[]): (prompt: string) => Passage[] {
   const scoresOf = createRanking(passages.map(({ source, text }) => `${source}\n${text}`))
   return (prompt) => {
-    const scores = scoresOf(prompt)
     const lotOf = ({ source }: Passage): string => createHash('sha256').update(prompt).update(source).digest('hex')
-    const best = Math.max(...scores)
-    return passages
-      .filter((_, index) => scores[index] === best)
-      .reduce((chosen, passage) => lotOf(passage) > lotOf(chosen) ? passage : chosen)
+    const scores = scoresOf(prompt)
+    const ranked = passages
+      .map((passage, index) => ({ passage, score: scores[index] ?? 0, lot: lotOf(passage) }))
+      .sort((a, b) => b.score - a.score || (a.lot < b.lot ? 1 : -1))
+    const least = leastMatch * (ranked[0]?.score ?? 0)
+    return ranked.slice(0, mostFound).filter(({ score }, index) => index === 0 || (score > 0 && score >= least)).map(({ passage }) => passage)
   }
+}
+
+/** `**Moby-Dick** by Herman Melville` of `Herman Melville, Moby-Dick, chapter 36 (1851)`, with the marks that are asked for; a file is its name. */
+export function workOf (source: string, before = '', after = before): string {
+  const [author = source, work] = source.replace(/ \((\d{4}|passage \d+)\)$/, '').split(', ')
+  return work === undefined ? `${before}${author}${after}` : `${before}${work}${after} by ${author}`
 }
 
 /** Cuts a text as a language model would: words with the space before them, long ones in two or more. Joined, they are the text. */
@@ -45,7 +56,7 @@ export function sayingOf (text: string): Step[] {
   return tokensOf(text).map((answer) => ({ type: 'answer', answer }))
 }
 
-/** Answers with the best passage, be it bundled or the user's own, and its source. */
+/** Answers with the best passages, be they bundled or the user's own, each with its source behind it. */
 export async function createPassageAnswerer (name: string): Promise<PlannedAnswerer> {
   const bundled = await loadPassages()
   const findBundled = createPassageFinder(bundled)
@@ -53,8 +64,10 @@ export async function createPassageAnswerer (name: string): Promise<PlannedAnswe
     name,
     plan (prompt, uploaded) {
       const find = uploaded.length === 0 ? findBundled : createPassageFinder([...bundled, ...uploaded])
-      const { source, text } = find(prompt)
-      return [...sayingOf(text), { type: 'source', source }]
+      return find(prompt).flatMap(({ source, text }, index): Step[] => [
+        ...sayingOf(`${index === 0 ? '' : '\n\n'}From ${workOf(source, '**')}:\n\n${text}`),
+        { type: 'source', source }
+      ])
     }
   }
 }

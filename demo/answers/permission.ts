@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Action, Step } from './answerer.js'
-import { sayingOf, type Passage } from './passages.js'
+import { sayingOf, workOf, type Passage } from './passages.js'
 
 /** What a user's wish to do something in the world comes to: a question to the user first. Nothing is ever done, of course. */
 
@@ -11,8 +11,8 @@ export function needsPermission (prompt: string): boolean {
 }
 
 /** The answer up to the question whether it may be done, and the end with which the message waits for that. */
-export function planPermission (prompt: string, best: Passage): Step[] {
-  const action = actionFor(prompt, best)
+export function planPermission (prompt: string, [best]: Passage[]): Step[] {
+  const action = actionFor(prompt, best?.source ?? 'something to read')
   return [
     ...sayingOf(`I can do that, but not without you. I would use the tool ${action.tool} for this:`),
     { type: 'approval', approvalId: randomUUID(), action },
@@ -27,16 +27,10 @@ export function planDecision (approved: boolean, { tool, title }: Action): Step[
     : `You did not allow it, so nothing was done: ${tool} was not called.`)
 }
 
-function actionFor (prompt: string, { source }: Passage): Action {
+function actionFor (prompt: string, source: string): Action {
   const wish = wishes.exec(prompt)?.[0].toLowerCase()
-  const work = workOf(source)
+  const work = workOf(source, '“', '”')
   if (wish === 'email' || wish === 'send') return { tool: 'send_email', title: `Send a passage of ${work} by email` }
   if (wish === 'book me') return { tool: 'book_seat', title: `Book a seat at a reading of ${work}` }
   return { tool: 'order_book', title: `Order ${work}` }
-}
-
-/** `“Moby-Dick” by Herman Melville` of `Herman Melville, Moby-Dick, chapter 36 (1851)`. */
-function workOf (source: string): string {
-  const [author = source, work] = source.replace(/ \(\d{4}\)$/, '').split(', ')
-  return work === undefined ? `“${author}”` : `“${work}” by ${author}`
 }

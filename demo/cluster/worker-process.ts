@@ -17,6 +17,10 @@ export interface WorkerProcess extends Peer<WorkerCalls> {
   kill (): void
 }
 
+// The workers accept connections themselves. Were they handed over by the primary, one that is under way to a worker
+// that is killed would stay open, and be answered by nobody.
+cluster.schedulingPolicy = cluster.SCHED_NONE
+
 const script = fileURLToPath(new URL('./worker.ts', import.meta.url))
 
 /** Forks a worker, with this process's own TypeScript loader, and tells it to build its app: `built` says how that went. */

@@ -17,9 +17,9 @@ export async function spareUnfinished (pool: Pool): Promise<void> {
 /** All workers that have left something unfinished, but for these. */
 export async function findOrphans (pool: Pool, living: string[]): Promise<string[]> {
   const { rows } = await pool.query<{ producer: string }>(`
-    select producer from demo_answers where producer <> all($1::uuid[])
+    select producer from demo_answers where producer is not null and producer <> all($1::uuid[])
     union
-    select producer from demo_uploads where producer <> all($1::uuid[])`,
+    select producer from demo_uploads where producer is not null and producer <> all($1::uuid[])`,
   [living])
   return rows.map(({ producer }) => producer)
 }

@@ -66,7 +66,7 @@ export function createUploadStore (pool: Pool, producer: string): UploadStore {
         where p.user_id = $1 and words @@ wanted
         order by ts_rank_cd(words, wanted) desc, upload_id, position limit $3`,
       [userId, terms.join(' | '), mostFound])
-      return rows.map(({ name, position, text }) => ({ source: `${name}, passage ${position + 1}`, text }))
+      return rows.map(({ name, position, text }) => ({ source: `${name} (passage ${position + 1})`, text }))
     }
   }
 }

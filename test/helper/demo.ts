@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createParser } from 'eventsource-parser'
 import type { Test } from 'tap'
 import type { LiveAnswerer } from '../../demo/answers/answerer.js'
@@ -37,7 +39,7 @@ export interface StartedDemo extends Demo {
 export async function startDemo (t: Test, options: Partial<DemoOptions> & Pick<DemoOptions, 'answerer'>): Promise<StartedDemo> {
   const databaseUrl = options.databaseUrl ?? await createTestDatabase(t)
   const demo = await buildDemo({
-    databaseUrl, redisUrl, sessionSecret, supervisor: loneSupervisor(), pageFolder: t.testdir(), tokensPerSecond: 1_000_000, ingestMs: 0, ...options
+    databaseUrl, redisUrl, sessionSecret, supervisor: loneSupervisor(), pageFolder: join(tmpdir(), 'never-built'), tokensPerSecond: 1_000_000, ingestMs: 0, ...options
   })
   t.teardown(() => demo.app.close())
   return { ...demo, databaseUrl, url: await demo.app.listen({ host: '127.0.0.1', port: 0 }) }
