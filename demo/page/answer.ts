@@ -62,11 +62,17 @@ const NOT_FOUND = 404
 /** A question that is older, and that the server does not know, was lost with the server's database. */
 const ASK_AGAIN_MS = 60_000
 
-/** @param knownCursor what an earlier load of this page had: events up to it are a replay */
-export function createAnswer ({ messageId, prompt, askedAt }: Question, knownCursor: number, onCursor: (cursor: number) => void): Answer {
+export interface AnswerOptions {
+  /** What an earlier load of this page had: events up to it are a replay. */
+  knownCursor: number
+  onCursor: (cursor: number) => void
+  isRedisAway: () => boolean
+}
+
+export function createAnswer ({ messageId, prompt, askedAt }: Question, { knownCursor, onCursor, isRedisAway }: AnswerOptions): Answer {
   const url = `/api/messages/${messageId}`
   const leaving = new AbortController()
-  const wire = createWire()
+  const wire = createWire({ isRedisAway })
   let phase: Phase = 'connecting'
   let text = ''
   let sources: string[] = []

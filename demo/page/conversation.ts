@@ -24,14 +24,16 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
  * What is kept is what was asked, and under which id. The answers are in the server's journal: a refresh, and a second
  * tab, read them from there.
  */
-export function createConversation (): Conversation {
+export function createConversation (isRedisAway: () => boolean): Conversation {
   let turns: readonly Turn[] = []
   const waiting: Answer[] = []
   let followed = 0
   const { subscribe, getSnapshot, changed } = createChanging(() => turns, 0)
 
   function add (question: Question): Turn {
-    const turn = { ...question, answer: createAnswer(question, cursorOf(question.messageId), saver(question.messageId)) }
+    const { messageId } = question
+    const answer = createAnswer(question, { knownCursor: cursorOf(messageId), onCursor: saver(messageId), isRedisAway })
+    const turn = { ...question, answer }
     turns = [...turns, turn]
     for (const old of turns.slice(0, -MAX_TURNS)) forget(old)
     turns = turns.slice(-MAX_TURNS)

@@ -18,6 +18,7 @@ browserTest('servers', 30, async (t, { url, visit }) => {
     await chat.ask('What is natural selection?', 10)
     const other = await openChat(context, chat.page.url())
     await chat.button('Stop Redis').click()
+    await chat.turn.locator('.cells .repaired').first().waitFor()
     await chat.button('Start Redis').click()
     await chat.button('Stop Redis').waitFor()
     await Promise.all([chat, other].map((chat) => chat.untilSaid(/^Complete/)))

@@ -7,7 +7,9 @@ function createWorld (t: Test) {
   let time = 0
   let server: ReadableStreamDefaultController<Uint8Array>
   let aborted = false
+  let isRedisAway = false
   const wire = createWire({
+    isRedisAway: () => isRedisAway,
     now: () => time,
     async fetch (_input, init) {
       const body = new ReadableStream<Uint8Array>({ start (controller) { server = controller } })
@@ -21,6 +23,7 @@ function createWorld (t: Test) {
   return {
     wire,
     get aborted () { return aborted },
+    stopRedis () { isRedisAway = true },
     async open (method: string, cursor?: string) {
       const response = await wire.fetch('/', { method, headers: cursor === undefined ? {} : { 'last-event-id': cursor } })
       const reader = response.body?.getReader()
@@ -65,6 +68,16 @@ test('a burst after a silence is repaired, and what follows is live', async (t) 
   t.same(await connection.send(5, 0), ['live'])
   t.same(await connection.send(5_000, 1, 2, 3, 4, 5, 6), Array(6).fill('repaired'))
   t.same(await connection.send(25, 7), ['live'])
+})
+
+test('while Redis is away, what the server finds in the journal at its looks is repaired', async (t) => {
+  const { open, stopRedis } = createWorld(t)
+  const connection = await open('GET', '3')
+  stopRedis()
+  t.same(await connection.send(5, 4, 5), ['replayed', 'replayed'])
+  t.same(await connection.send(300, 6, 7, 8, 9), Array(4).fill('repaired'))
+  t.same(await connection.send(300, 10, 11), Array(2).fill('repaired'))
+  t.same(await connection.send(25, 12), ['live'], 'the process that writes needs no Redis')
 })
 
 test('what the cursor or the connection had already is doubled', async (t) => {
