@@ -45,7 +45,8 @@ export interface Demo {
 /** The demo as a Fastify app, ready to listen; `app.close()` closes all that it opened. */
 export async function buildDemo (options: DemoOptions): Promise<Demo> {
   const { databaseUrl, redisUrl, sessionSecret, answerer, supervisor, pageFolder, tokensPerSecond = 40, ingestMs = 3_000, logger = false } = options
-  const app = Fastify({ logger })
+  // Browsers keep connections in hand that have had no request yet: to Node those are not idle, and would hold the end up
+  const app = Fastify({ logger, forceCloseConnections: true })
   try {
     await app.register(cookie, { secret: sessionSecret })
     await app.register(postgres, { connectionString: databaseUrl, max: 20 })

@@ -11,6 +11,8 @@ export interface SuperviseOptions {
   say: (line: string) => void
   /** Nobody else uses the database: what stands in it as unfinished was left by an earlier run, and is gone on with. */
   exclusive: boolean
+  /** How often a worker may fail to start again, one time after the other. */
+  mostFailures?: number
 }
 
 export interface Supervision {
@@ -27,13 +29,12 @@ const stopTimeoutMs = 5_000
 const shortLifeMs = 1_000
 const firstBackoffMs = 250
 const mostBackoffMs = 5_000
-const mostFailures = 6
 
 /**
  * Two workers behind one port. One that dies, in whatever way, is replaced, and what it was at is gone on with by one
  * that lives. Rejects when they cannot be started, and nothing is left running then.
  */
-export async function supervise ({ settings, range, redis, say, exclusive }: SuperviseOptions): Promise<Supervision> {
+export async function supervise ({ settings, range, redis, say, exclusive, mostFailures = 6 }: SuperviseOptions): Promise<Supervision> {
   const living = new Set<WorkerProcess>()
   const orphans = new Set<string>()
   const closing = new AbortController()
