@@ -24,10 +24,11 @@ export function AnswerView ({ prompt, answer, isNewest, approval }: AnswerViewPr
     <article id={answer.messageId} className='turn'>
       <h2 className='prompt'>{prompt || 'An answer by its link'}</h2>
       <div className={`answer ${phase}`} aria-busy={BUSY.includes(phase)}>
-        <MarkdownView text={text} />
+        <MarkdownView text={text.slice(0, pending?.at)} />
+        {pending !== null && <ApprovalCard pending={pending} isAsked={phase === 'waiting' || approval !== undefined} decide={(approved) => { answer.decide(approved) }} />}
+        {pending !== null && <MarkdownView text={text.slice(pending.at)} />}
       </div>
       {sources.length > 0 && <p className='sources'>{sources.join(' · ')}</p>}
-      {pending !== null && <ApprovalCard pending={pending} isAsked={phase === 'waiting' || approval !== undefined} decide={(approved) => { answer.decide(approved) }} />}
       {error !== null && <p className='failure'>{error} <button type='button' className='quiet' onClick={answer.ask}>Try again</button></p>}
       <footer className='foot'>
         <span className={`phase ${phase}`}>{describe(snapshot)}</span>
@@ -40,7 +41,7 @@ export function AnswerView ({ prompt, answer, isNewest, approval }: AnswerViewPr
 }
 
 function describe ({ phase, reconnects }: AnswerSnapshot): string {
-  const times = reconnects === 0 ? '' : `, ${reconnects} ${reconnects === 1 ? 'reconnect' : 'reconnects'}`
+  const times = reconnects === 0 ? '' : ` · ${reconnects} ${reconnects === 1 ? 'reconnect' : 'reconnects'}`
   switch (phase) {
     case 'connecting': return 'Asking …'
     case 'writing': return `Writing …${times}`

@@ -10,6 +10,8 @@ export type Phase = 'connecting' | 'writing' | 'reconnecting' | 'waiting' | 'com
 export interface PendingApproval {
   approvalId: string
   title: string
+  /** How long the text was when it was asked for. */
+  at: number
   /** `sending`: the person has decided, and the server does not know yet. */
   state: 'open' | 'sending' | 'decided'
 }
@@ -50,17 +52,27 @@ export interface Question {
   messageId: string
   /** Empty: it was asked elsewhere, and only its address is known. */
   prompt: string
+  /** In ms. */
+  askedAt: number
 }
 
 const RENDER_EVERY_MS = 50
 const MAX_LOG = 8
 const NOT_FOUND = 404
+/** A question that is older, and that the server does not know, was lost with the server's database. */
+const ASK_AGAIN_MS = 60_000
 
-/** @param knownCursor what an earlier load of this page had: events up to it are a replay */
-export function createAnswer ({ messageId, prompt }: Question, knownCursor: number, onCursor: (cursor: number) => void): Answer {
+export interface AnswerOptions {
+  /** What an earlier load of this page had: events up to it are a replay. */
+  knownCursor: number
+  onCursor: (cursor: number) => void
+  isRedisAway: () => boolean
+}
+
+export function createAnswer ({ messageId, prompt, askedAt }: Question, { knownCursor, onCursor, isRedisAway }: AnswerOptions): Answer {
   const url = `/api/messages/${messageId}`
   const leaving = new AbortController()
-  const wire = createWire()
+  const wire = createWire({ isRedisAway })
   let phase: Phase = 'connecting'
   let text = ''
   let sources: string[] = []
@@ -72,6 +84,8 @@ export function createAnswer ({ messageId, prompt }: Question, knownCursor: numb
   let lostAt: number | null = null
   let newest = -1
   let working = false
+  /** How many connections were meant. */
+  let starts = 0
 
   const { subscribe, getSnapshot, changed } = createChanging<AnswerSnapshot>(() => ({
     phase,
@@ -80,7 +94,7 @@ export function createAnswer ({ messageId, prompt }: Question, knownCursor: numb
     approval,
     strip: { ...strip, counts: { ...strip.counts, doubled: wire.doubled } },
     cursor: newest < 0 ? null : String(newest),
-    reconnects: Math.max(0, wire.connections - 1),
+    reconnects: Math.max(0, wire.connections - starts),
     health,
     log,
     error
@@ -113,7 +127,7 @@ export function createAnswer ({ messageId, prompt }: Question, knownCursor: numb
     if (type === 'source') sources = [...sources, String(source)]
     if (type === 'approval') {
       const { title = 'Go on' } = Object(action) as { title?: unknown } // of the server's making
-      approval = { approvalId: String(approvalId), title: String(title), state: 'open' }
+      approval = { approvalId: String(approvalId), title: String(title), at: text.length, state: 'open' }
     }
     if (type === 'end') phase = reason === 'approval' ? 'waiting' : reason === 'stopped' ? 'stopped' : 'complete'
     if (type === 'error') {
@@ -133,7 +147,7 @@ export function createAnswer ({ messageId, prompt }: Question, knownCursor: numb
     onHealth (now: Health) {
       if (now !== 'healthy' && health === 'healthy' && phase === 'writing') {
         lostAt = performance.now()
-        note(`Connection lost behind event ${newest}`)
+        note(`Connection lost after event ${newest}`)
       }
       health = now
       if (now !== 'healthy' && phase === 'writing') phase = 'reconnecting'
@@ -145,6 +159,7 @@ export function createAnswer ({ messageId, prompt }: Question, knownCursor: numb
   async function work (run: () => Promise<unknown>): Promise<void> {
     if (working) return
     working = true
+    starts++
     error = null
     changed()
     try {
@@ -170,7 +185,7 @@ export function createAnswer ({ messageId, prompt }: Question, knownCursor: numb
     subscribe,
     getSnapshot,
     note,
-    ask () { work(newest < 0 ? post : resume) },
+    ask () { work(newest < 0 && prompt !== '' ? post : resume) },
     async follow () {
       await work(async () => {
         try {
@@ -178,7 +193,8 @@ export function createAnswer ({ messageId, prompt }: Question, knownCursor: numb
         } catch (reason) {
           // The page was refreshed before the server had the question
           const isUnknown = Object(reason).status === NOT_FOUND && newest < 0
-          if (!isUnknown || prompt === '') throw reason
+          if (!isUnknown || prompt === '' || Date.now() - askedAt > ASK_AGAIN_MS) throw reason
+          starts++
           await post()
         }
       })

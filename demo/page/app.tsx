@@ -6,6 +6,7 @@ import { BreakBar } from './break-bar.js'
 import { Composer } from './composer.js'
 import type { Conversation } from './conversation.js'
 import { Dropzone } from './dropzone.js'
+import type { RedisWatch } from './redis-watch.js'
 import { useReadable } from './store.js'
 import { Toasts } from './toasts.js'
 import { Tools } from './tools.js'
@@ -16,9 +17,10 @@ import { usePinnedBottom } from './use-pinned-bottom.js'
 export interface AppProps {
   conversation: Conversation
   notifications: NotificationStore
+  redis: RedisWatch
 }
 
-export function App ({ conversation, notifications }: AppProps) {
+export function App ({ conversation, notifications, redis }: AppProps) {
   const turns = useReadable(conversation)
   const { approvals, events } = useReadable(notifications)
   const newest = turns.at(-1)
@@ -47,6 +49,7 @@ export function App ({ conversation, notifications }: AppProps) {
     <Dropzone onFiles={files.add}>
       <header className='masthead'>
         <div>
+          <p className='eyebrow'>fastify-message-journal</p>
           <h1>An answer you cannot break</h1>
           <p>Ask something. While the answer is being written, refresh the page, cut the connection, kill the server or stop Redis: every word comes back once, in order.</p>
         </div>
@@ -62,7 +65,7 @@ export function App ({ conversation, notifications }: AppProps) {
           ))}
         </section>
         <div className='dock'>
-          <BreakBar answer={newest?.answer} isWriting={isWriting} say={say} />
+          <BreakBar answer={newest?.answer} isWriting={isWriting} watch={redis} say={say} />
           <Composer
             isFirst={turns.length === 0} isWriting={isWriting} onFiles={files.add}
             onAsk={conversation.ask} onStop={() => { newest?.answer.stop() }}

@@ -1,25 +1,29 @@
 import { useEffect, useState } from 'react'
 import type { Answer } from './answer.js'
-import { killServer, messageOf, readDemo, switchRedis, type DemoState } from './requests.js'
+import type { RedisWatch } from './redis-watch.js'
+import { killServer, messageOf } from './requests.js'
+import { useReadable } from './store.js'
 
 export interface BreakBarProps {
   answer: Answer | undefined
   isWriting: boolean
+  watch: RedisWatch
   /** To who cannot see it. */
   say: (line: string) => void
 }
 
 /** What a visitor can do to the answer that is being written. */
-export function BreakBar ({ answer, isWriting, say }: BreakBarProps) {
-  const [redis, setRedis] = useState<DemoState['redis'] | null>(null)
+export function BreakBar ({ answer, isWriting, watch, say }: BreakBarProps) {
+  const redis = useReadable(watch)
   const [failure, setFailure] = useState('')
 
   useEffect(() => {
-    const look = (): void => { readDemo().then(({ redis }) => { setRedis(redis) }, () => {}) }
-    look()
-    window.addEventListener('focus', look)
-    return () => { window.removeEventListener('focus', look) }
-  }, [])
+    watch.look()
+    window.addEventListener('focus', watch.look)
+    return () => { window.removeEventListener('focus', watch.look) }
+  }, [watch])
+
+  useEffect(() => isWriting ? watch.watch() : undefined, [watch, isWriting])
 
   function tell (line: string): void {
     answer?.note(line)
@@ -37,8 +41,7 @@ export function BreakBar ({ answer, isWriting, say }: BreakBarProps) {
   }
 
   async function turnRedis (): Promise<void> {
-    const { running } = await switchRedis(redis?.running === false)
-    setRedis((redis) => redis && { ...redis, running })
+    const running = await watch.turn(redis?.running === false)
     tell(running ? 'Redis was started' : 'Redis was killed')
   }
 
@@ -50,6 +53,7 @@ export function BreakBar ({ answer, isWriting, say }: BreakBarProps) {
       <button type='button' className='quiet' disabled={!isWriting} onClick={() => { attempt(kill) }}>Kill the server</button>
       {redis?.controllable !== false && <button type='button' className='quiet' disabled={redis === null} onClick={() => { attempt(turnRedis) }}>{isDown ? 'Start Redis' : 'Stop Redis'}</button>}
       {answer !== undefined && <a className='button quiet' href={`#${answer.messageId}`} target='_blank' rel='noreferrer'>Second tab</a>}
+      {answer === undefined && <span className='hint'>while an answer is being written</span>}
       {failure !== '' && <p className='failure' role='alert'>{failure}</p>}
     </div>
   )

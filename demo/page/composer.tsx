@@ -8,7 +8,7 @@ export interface ComposerProps {
   onFiles: (files: Iterable<File>) => void
 }
 
-const SUGGESTIONS = ['Tell me of the white whale', 'What is natural selection?', 'Shall I compare thee to a summer’s day?', 'Order me a copy of Moby-Dick']
+const SUGGESTIONS = ['Tell me of the white whale', 'What is natural selection?', 'Order me a copy of Moby-Dick']
 const MAX_PROMPT = 8_000
 
 export function Composer ({ isFirst, isWriting, onAsk, onStop, onFiles }: ComposerProps) {

@@ -24,14 +24,16 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
  * What is kept is what was asked, and under which id. The answers are in the server's journal: a refresh, and a second
  * tab, read them from there.
  */
-export function createConversation (): Conversation {
+export function createConversation (isRedisAway: () => boolean): Conversation {
   let turns: readonly Turn[] = []
   const waiting: Answer[] = []
   let followed = 0
   const { subscribe, getSnapshot, changed } = createChanging(() => turns, 0)
 
   function add (question: Question): Turn {
-    const turn = { ...question, answer: createAnswer(question, cursorOf(question.messageId), saver(question.messageId)) }
+    const { messageId } = question
+    const answer = createAnswer(question, { knownCursor: cursorOf(messageId), onCursor: saver(messageId), isRedisAway })
+    const turn = { ...question, answer }
     turns = [...turns, turn]
     for (const old of turns.slice(0, -MAX_TURNS)) forget(old)
     turns = turns.slice(-MAX_TURNS)
@@ -73,7 +75,7 @@ export function createConversation (): Conversation {
 
   function linked (): Question[] {
     const messageId = location.hash.slice(1)
-    return UUID.test(messageId) ? [{ messageId, prompt: '' }] : []
+    return UUID.test(messageId) ? [{ messageId, prompt: '', askedAt: 0 }] : []
   }
 
   window.addEventListener('storage', ({ key }) => {
@@ -90,7 +92,7 @@ export function createConversation (): Conversation {
     subscribe,
     getSnapshot,
     ask (prompt) {
-      const question = { messageId: createMessageId(), prompt }
+      const question = { messageId: createMessageId(), prompt, askedAt: Date.now() }
       const { answer } = add(question)
       save(turns)
       history.replaceState(null, '', `#${question.messageId}`)
@@ -114,7 +116,7 @@ function load (): Question[] {
 }
 
 function save (turns: readonly Question[]): void {
-  localStorage.setItem(QUESTIONS, JSON.stringify(turns.filter(({ prompt }) => prompt !== '').map(({ messageId, prompt }) => ({ messageId, prompt }))))
+  localStorage.setItem(QUESTIONS, JSON.stringify(turns.filter(({ prompt }) => prompt !== '').map(({ messageId, prompt, askedAt }) => ({ messageId, prompt, askedAt }))))
 }
 
 function cursorOf (messageId: string): number {

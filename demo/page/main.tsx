@@ -3,6 +3,7 @@ import { createRoot } from 'react-dom/client'
 import { createNotificationStore } from '../../client/index.js'
 import { App } from './app.js'
 import { createConversation } from './conversation.js'
+import { createRedisWatch } from './redis-watch.js'
 
 const root = document.querySelector('#root')
 if (root === null) throw new Error('The page has no #root')
@@ -11,4 +12,6 @@ if (root === null) throw new Error('The page has no #root')
 const notifications = createNotificationStore({ name: 'demo' })
 notifications.connect({ url: '/api/events' })
 
-createRoot(root).render(<StrictMode><App conversation={createConversation()} notifications={notifications} /></StrictMode>)
+const redis = createRedisWatch()
+const conversation = createConversation(redis.isAway)
+createRoot(root).render(<StrictMode><App conversation={conversation} notifications={notifications} redis={redis} /></StrictMode>)

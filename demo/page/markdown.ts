@@ -1,5 +1,5 @@
 import DOMPurify from 'dompurify'
-import { Marked } from 'marked'
+import { Marked, type Token } from 'marked'
 
 const ESCAPES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
 
@@ -25,9 +25,12 @@ purifier.addHook('afterSanitizeAttributes', (element) => {
   element.setAttribute('rel', 'noopener noreferrer nofollow')
 })
 
-/** @returns safe HTML, a piece a block: while a text grows, only its last pieces change */
-export function renderMarkdown (text: string): string[] {
-  return marked.lexer(text)
-    .filter(({ type }) => type !== 'space')
-    .map((token) => purifier.sanitize(marked.parser([token]), { USE_PROFILES: { html: true }, FORBID_TAGS: ['style', 'form', 'img'], FORBID_ATTR: ['style'] }))
+/** Paragraphs, lists and the like: while a text grows, only the last of them change. */
+export function blocksOf (text: string): Token[] {
+  return marked.lexer(text).filter(({ type }) => type !== 'space')
+}
+
+/** @returns HTML that is safe to show */
+export function renderBlock (block: Token): string {
+  return purifier.sanitize(marked.parser([block]), { USE_PROFILES: { html: true }, FORBID_TAGS: ['style', 'form', 'img'], FORBID_ATTR: ['style'] })
 }

@@ -1,4 +1,4 @@
-import type { ReactNode } from 'react'
+import { useEffect, type ReactNode } from 'react'
 import type { NotificationStore, Task, UserEvent } from '../../client/index.js'
 import type { Turn } from './conversation.js'
 import { useReadable } from './store.js'
@@ -15,7 +15,7 @@ export function Toasts ({ notifications, files, turns }: ToastsProps) {
   const { tasks, approvals, events } = useReadable(notifications)
   const elsewhere = approvals.filter(({ messageId }) => turns.every((turn) => turn.messageId !== messageId))
   return (
-    <section className='toasts' aria-label='Notifications'>
+    <section className='toasts' aria-label='Notifications' aria-live='polite'>
       {elsewhere.map(({ approvalId, messageId }) => (
         <Toast key={approvalId} title='An answer waits for your approval' onClose={() => { notifications.dismiss(approvalId) }}>
           <a href={`#${String(messageId)}`}>Show it</a>
@@ -23,12 +23,12 @@ export function Toasts ({ notifications, files, turns }: ToastsProps) {
       ))}
       {files.sent.map(({ id, name, uploadId, error }) => (uploadId === null || error !== null) && (
         <Toast key={id} title={name} onClose={() => { files.dismiss(id) }}>
-          {error === null ? <p>Sending …</p> : <p className='failure' role='alert'>{error}</p>}
+          {error === null ? <p>Sending …</p> : <p className='failure'>{error}</p>}
         </Toast>
       ))}
-      {tasks.map((task) => (
+      {tasks.filter(isNews).map((task) => (
         <Toast key={task.taskId} title={nameOf(task, files, events)} onClose={() => { notifications.dismiss(task.taskId) }}>
-          <TaskProgress task={task} />
+          <TaskProgress task={task} onSeen={() => { notifications.dismiss(task.taskId) }} />
         </Toast>
       ))}
     </section>
@@ -45,16 +45,31 @@ function Toast ({ title, onClose, children }: { title: string, onClose: () => vo
   )
 }
 
-function TaskProgress ({ task: { status, progress, result, error } }: { task: Task }) {
-  if (status === 'failed') return <p className='failure' role='alert'>{typeof error === 'string' ? error : 'It could not be read.'}</p>
+const SEEN_MS = 10_000
+const NEWS_MS = 60 * 60 * 1_000
+
+/** The store keeps what was dismissed yesterday. */
+function isNews ({ ts }: Task): boolean {
+  return Date.now() - Date.parse(ts) < NEWS_MS
+}
+
+function TaskProgress ({ task: { status, progress, result, error }, onSeen }: { task: Task, onSeen: () => void }) {
+  useEffect(() => {
+    if (status !== 'completed') return
+    const timer = setTimeout(onSeen, SEEN_MS)
+    return () => { clearTimeout(timer) }
+    // Which function it is does not matter
+  }, [status])
+
+  if (status === 'failed') return <p className='failure'>{typeof error === 'string' ? error : 'It could not be read.'}</p>
   if (status === 'completed') {
-    const { passages } = Object(result) as { passages?: number } // of the demo's making
-    return <p role='status'>Read: {passages ?? 0} passages. Ask about it.</p>
+    const { passages = 0 } = Object(result) as { passages?: number } // of the demo's making
+    return <p>Read, {passages} {passages === 1 ? 'passage' : 'passages'}. Ask about it.</p>
   }
   const percent = Math.round(Number(progress ?? 0))
   return (
     <p className='progress'>
-      <progress max={100} value={percent} aria-label='Reading' /> <span>{percent} %</span>
+      <progress max={100} value={percent} aria-label='Reading' /> <span aria-hidden='true'>{percent} %</span>
     </p>
   )
 }

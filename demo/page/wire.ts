@@ -18,11 +18,20 @@ export interface Wire {
 /** A live event comes alone, or with a few that were written in the same moment. Pages of the journal are longer, and follow each other closely. */
 const LIVE_GAP_MS = 15
 const LIVE_EVENTS = 3
-/** An open connection that was silent for so long, and then gives many events at once, was not told of them in time. */
-const SILENCE_MS = 1_000
-const BURST_EVENTS = 5
+/** An open connection that was silent for so long, and then gives more than so many events at once, was not told of them in time. */
+const LATE = { silenceMs: 1_000, events: 5 }
+/** While Redis is away, the server looks into the journal every 300 ms. */
+const LATE_WITHOUT_REDIS = { silenceMs: 150, events: 1 }
 
-export function createWire (): Wire {
+export interface WireOptions {
+  /** As far as is known. */
+  isRedisAway: () => boolean
+  fetch?: typeof globalThis.fetch
+  /** In ms. */
+  now?: () => number
+}
+
+export function createWire ({ isRedisAway, fetch = globalThis.fetch.bind(globalThis), now = () => performance.now() }: WireOptions): Wire {
   const arrivals = new Map<number, Arrival>()
   let open: AbortController | null = null
   let connections = 0
@@ -38,12 +47,13 @@ export function createWire (): Wire {
     const parser = createParser({ onEvent: ({ id }) => { if (id !== undefined) ids.push(Number(id)) } })
 
     function classify (): void {
-      const gapMs = performance.now() - (lastAt ?? Infinity)
+      const gapMs = now() - (lastAt ?? Infinity)
       if (lastAt !== null) {
-        if (arrival === 'live' && gapMs >= SILENCE_MS && ids.length > BURST_EVENTS) arrival = 'repaired'
+        const late = isRedisAway() ? LATE_WITHOUT_REDIS : LATE
+        if (gapMs >= late.silenceMs && ids.length > late.events) arrival = 'repaired'
         else if (gapMs >= LIVE_GAP_MS && ids.length <= LIVE_EVENTS) arrival = 'live'
       }
-      lastAt = performance.now()
+      lastAt = now()
       for (const id of ids) {
         if (id <= newest) doubled++
         else arrivals.set(newest = id, arrival)
