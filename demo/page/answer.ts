@@ -14,6 +14,8 @@ export interface PendingApproval {
   at: number
   /** `sending`: the person has decided, and the server does not know yet. */
   state: 'open' | 'sending' | 'decided'
+  /** What was decided, if it was in this tab. */
+  approved?: boolean
 }
 
 export interface AnswerSnapshot {
@@ -211,6 +213,7 @@ export function createAnswer ({ messageId, prompt, askedAt }: Question, { knownC
       changed()
       try {
         await decide(messageId, approvalId, approved)
+        approval = { ...approval, approved }
         this.goOn()
       } catch (reason) {
         if (approval.state === 'sending') approval = { ...approval, state: 'open' }

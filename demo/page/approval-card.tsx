@@ -6,7 +6,7 @@ export interface ApprovalCardProps {
   decide: (approved: boolean) => void
 }
 
-export function ApprovalCard ({ pending: { title, state }, isAsked, decide }: ApprovalCardProps) {
+export function ApprovalCard ({ pending: { title, state, approved }, isAsked, decide }: ApprovalCardProps) {
   const isOpen = state !== 'decided' && isAsked
   return (
     <section className='approval' aria-label='Approval'>
@@ -18,7 +18,7 @@ export function ApprovalCard ({ pending: { title, state }, isAsked, decide }: Ap
             <button type='button' className='quiet' disabled={state === 'sending'} onClick={() => { decide(false) }}>Deny</button>
           </p>
           )
-        : <p className='hint'>Decided</p>}
+        : <p className='hint'>{approved === undefined ? 'Decided' : approved ? 'Approved' : 'Denied'}</p>}
     </section>
   )
 }

@@ -27,6 +27,19 @@ browserTest('decisions', 30, async (t, { url, visit }) => {
     await checkWhole(t, chat, 'denied')
   })
 
+  await t.test('an answer that waits is found again from its notification', async (t) => {
+    const chat = await openChat(await visit(t), url)
+    await chat.ask('Order me a copy of Moby-Dick')
+    await chat.untilSaid(/^Waits/)
+    await chat.button('New conversation').click()
+    await chat.page.getByRole('link', { name: 'Show it' }).click()
+    await chat.button('Approve').click()
+    await chat.turn.getByText('Approved', { exact: true }).waitFor()
+    await chat.untilSaid(/^Complete/)
+    await checkWhole(t, chat, 'found again')
+    t.equal(await chat.page.getByRole('link', { name: 'Show it' }).count(), 0)
+  })
+
   await t.test('an answer can be stopped, and stays so', async (t) => {
     const chat = await openChat(await visit(t), url)
     await chat.ask('Tell me of the white whale', 10)
