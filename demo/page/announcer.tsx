@@ -1,4 +1,4 @@
-import type { Phase } from './answer.js'
+import type { Phase } from './reading.js'
 
 const SAID: Readonly<Record<Phase, string>> = {
   connecting: '',

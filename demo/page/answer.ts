@@ -1,29 +1,11 @@
 import { resumeMessage, stopMessage, streamMessage, type EventPayload, type Health } from '../../client/index.js'
+import { decided, NOTHING_READ, read, reopened, type PendingApproval, type Reading } from './reading.js'
 import { decide, messageOf } from './requests.js'
 import { createChanging, type Readable } from './store.js'
 import { addCell, EMPTY_STRIP, type Strip } from './strip.js'
 import { createWire } from './wire.js'
 
-/** `waiting`: for the person's approval. */
-export type Phase = 'connecting' | 'writing' | 'reconnecting' | 'waiting' | 'complete' | 'stopped' | 'failed'
-
-export interface PendingApproval {
-  approvalId: string
-  title: string
-  /** How long the text was when it was asked for. */
-  at: number
-  /** `sending`: the person has decided, and the server does not know yet. */
-  state: 'open' | 'sending' | 'decided'
-  /** What was decided, if it was in this tab. */
-  approved?: boolean
-}
-
-export interface AnswerSnapshot {
-  phase: Phase
-  /** Every token so far, as it was recorded. */
-  text: string
-  sources: readonly string[]
-  approval: PendingApproval | null
+export interface AnswerSnapshot extends Reading {
   strip: Strip
   /** The number of the newest event. */
   cursor: string | null
@@ -31,7 +13,6 @@ export interface AnswerSnapshot {
   health: Health
   /** What happened to the connection and the server, newest last. */
   log: readonly string[]
-  error: string | null
 }
 
 export interface Answer extends Readable<AnswerSnapshot> {
@@ -75,31 +56,25 @@ export function createAnswer ({ messageId, prompt, askedAt }: Question, { knownC
   const url = `/api/messages/${messageId}`
   const leaving = new AbortController()
   const wire = createWire({ isRedisAway })
-  let phase: Phase = 'connecting'
-  let text = ''
-  let sources: string[] = []
-  let approval: PendingApproval | null = null
+  let reading = NOTHING_READ
   let strip = EMPTY_STRIP
   let health: Health = 'connecting'
   let log: string[] = []
-  let error: string | null = null
   let lostAt: number | null = null
   let newest = -1
   let working = false
+  /** The decision came before the connection that waited for it had ended. */
+  let mustGoOn = false
   /** How many connections were meant. */
   let starts = 0
 
   const { subscribe, getSnapshot, changed } = createChanging<AnswerSnapshot>(() => ({
-    phase,
-    text,
-    sources,
-    approval,
+    ...reading,
     strip: { ...strip, counts: { ...strip.counts, doubled: wire.doubled } },
     cursor: newest < 0 ? null : String(newest),
     reconnects: Math.max(0, wire.connections - starts),
     health,
-    log,
-    error
+    log
   }), RENDER_EVERY_MS)
 
   function note (line: string): void {
@@ -118,28 +93,17 @@ export function createAnswer ({ messageId, prompt, askedAt }: Question, { knownC
       strip = addCell(strip, { no: newest, arrival: newest <= knownCursor ? 'replayed' : arrival })
       onCursor(newest)
     }
-    if (approval?.state !== 'decided' && phase === 'waiting') settleApproval()
-    understand(payload)
+    reading = read(reading, payload)
     changed()
   }
 
-  function understand ({ type, answer, source, approvalId, action, reason, error: message }: EventPayload): void {
-    phase = 'writing'
-    if (type === 'answer') text += String(answer)
-    if (type === 'source') sources = [...sources, String(source)]
-    if (type === 'approval') {
-      const { title = 'Go on' } = Object(action) as { title?: unknown } // of the server's making
-      approval = { approvalId: String(approvalId), title: String(title), at: text.length, state: 'open' }
-    }
-    if (type === 'end') phase = reason === 'approval' ? 'waiting' : reason === 'stopped' ? 'stopped' : 'complete'
-    if (type === 'error') {
-      phase = 'failed'
-      error = typeof message === 'string' ? message : 'The answer could not be finished.'
-    }
+  function change (fields: Partial<Reading>): void {
+    reading = { ...reading, ...fields }
+    changed()
   }
 
-  function settleApproval (): void {
-    if (approval !== null) approval = { ...approval, state: 'decided' }
+  function changeApproval (fields: Partial<PendingApproval>): void {
+    change({ approval: reading.approval && { ...reading.approval, ...fields } })
   }
 
   const options = {
@@ -147,12 +111,12 @@ export function createAnswer ({ messageId, prompt, askedAt }: Question, { knownC
     signal: leaving.signal,
     onEvent: take,
     onHealth (now: Health) {
-      if (now !== 'healthy' && health === 'healthy' && phase === 'writing') {
+      if (now !== 'healthy' && health === 'healthy' && reading.phase === 'writing') {
         lostAt = performance.now()
         note(`Connection lost after event ${newest}`)
       }
       health = now
-      if (now !== 'healthy' && phase === 'writing') phase = 'reconnecting'
+      if (now !== 'healthy' && reading.phase === 'writing') change({ phase: 'reconnecting' })
       changed()
     }
   }
@@ -162,21 +126,27 @@ export function createAnswer ({ messageId, prompt, askedAt }: Question, { knownC
     if (working) return
     working = true
     starts++
-    error = null
-    changed()
+    change({ error: null })
     try {
       await run()
-      if (strip.counts.replayed + strip.counts.repaired > 0 && phase !== 'waiting') {
+      if (strip.counts.replayed + strip.counts.repaired > 0 && reading.phase !== 'waiting') {
         note(`Read to the end: ${newest + 1} events, ${wire.doubled} doubled, ${strip.counts.missing} missing`)
       }
     } catch (reason) {
       if (leaving.signal.aborted) return
-      phase = 'failed'
-      error = messageOf(reason)
+      change({ phase: 'failed', error: messageOf(reason) })
     } finally {
       working = false
       changed()
+      if (mustGoOn) goOn()
     }
+  }
+
+  function goOn (): void {
+    mustGoOn = working
+    if (working || reading.phase !== 'waiting') return
+    change({ approval: decided(reading.approval) })
+    work(resume)
   }
 
   const post = (): Promise<unknown> => streamMessage({ ...options, url: '/api/chat', body: { prompt }, messageId, eventsUrl: () => `${url}/events` })
@@ -201,22 +171,16 @@ export function createAnswer ({ messageId, prompt, askedAt }: Question, { knownC
         }
       })
     },
-    goOn () {
-      if (phase !== 'waiting') return
-      settleApproval()
-      work(resume)
-    },
+    goOn,
     async decide (approved) {
-      if (approval?.state !== 'open') return
-      const { approvalId } = approval
-      approval = { ...approval, state: 'sending' }
-      changed()
+      if (reading.approval?.state !== 'open') return
+      changeApproval({ state: 'sending' })
       try {
-        await decide(messageId, approvalId, approved)
-        approval = { ...approval, approved }
-        this.goOn()
+        await decide(messageId, reading.approval.approvalId, approved)
+        changeApproval({ approved })
+        goOn()
       } catch (reason) {
-        if (approval.state === 'sending') approval = { ...approval, state: 'open' }
+        change({ approval: reopened(reading.approval) })
         note(`The decision was not taken: ${messageOf(reason)}`)
       }
     },

@@ -1,4 +1,4 @@
-import type { PendingApproval } from './answer.js'
+import type { PendingApproval } from './reading.js'
 
 export interface ApprovalCardProps {
   pending: PendingApproval

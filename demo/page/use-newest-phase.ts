@@ -1,5 +1,6 @@
 import { useSyncExternalStore } from 'react'
-import type { Answer, Phase } from './answer.js'
+import type { Answer } from './answer.js'
+import type { Phase } from './reading.js'
 
 const silent = () => () => {}
 
