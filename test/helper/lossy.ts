@@ -15,6 +15,8 @@ const DELAY_MS = 50
  */
 export function makeLossy (redis: FastifyInstance['redis']): (mishap: Mishap, count: number) => void {
   const due: Mishap[] = []
+  const late = new Set<NodeJS.Timeout>()
+  const quit = redis.quit.bind(redis)
   const publishOne = redis.publish.bind(redis)
   const createPipeline = redis.pipeline.bind(redis)
   const runScript: RunScript = redis.eval.bind(redis)
@@ -22,8 +24,19 @@ export function makeLossy (redis: FastifyInstance['redis']): (mishap: Mishap, co
   /** How often it is to be sent now. */
   function timesNow (topic: Text, text: Text): number {
     const mishap = due.pop()
-    if (mishap === 'delay') setTimeout(() => { if (redis.status === 'ready') publishOne(topic, text).catch(() => {}) }, DELAY_MS)
+    if (mishap === 'delay') {
+      const timer = setTimeout(() => {
+        late.delete(timer)
+        if (redis.status === 'ready') publishOne(topic, text).catch(() => {})
+      }, DELAY_MS)
+      late.add(timer)
+    }
     return mishap === undefined ? 1 : mishap === 'double' ? 2 : 0
+  }
+
+  redis.quit = async () => {
+    for (const timer of late) clearTimeout(timer)
+    return await quit()
   }
 
   redis.publish = async (topic: Text, text: Text) => {
