@@ -125,6 +125,7 @@ export async function executeUser (world: UserWorld, program: UserProgram, signa
     ])
     await publishSurely(OVER)
     over = true
+    await publishSurely(OVER) // for a reader that came between the first and the line above
   }
   await orAborted(signal, Promise.all([write(), ...reads]))
   world.users.delete(user)
