@@ -48,12 +48,11 @@ export function BreakBar ({ answer, isWriting, watch, say }: BreakBarProps) {
   const isDown = redis?.running === false
   return (
     <div className='break' role='group' aria-label='Break it'>
-      <span className='title' aria-hidden='true'>Break it</span>
+      <span className='title'>Break it {answer === undefined && <span className='hint'>while an answer is being written</span>}</span>
       <button type='button' className='quiet' disabled={!isWriting} onClick={() => answer?.cut()}>Cut the connection</button>
       <button type='button' className='quiet' disabled={!isWriting} onClick={() => { attempt(kill) }}>Kill the server</button>
       {redis?.controllable !== false && <button type='button' className='quiet' disabled={redis === null} onClick={() => { attempt(turnRedis) }}>{isDown ? 'Start Redis' : 'Stop Redis'}</button>}
       {answer !== undefined && <a className='button quiet' href={`#${answer.messageId}`} target='_blank' rel='noreferrer'>Second tab</a>}
-      {answer === undefined && <span className='hint'>while an answer is being written</span>}
       {failure !== '' && <p className='failure' role='alert'>{failure}</p>}
     </div>
   )

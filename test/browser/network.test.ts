@@ -2,7 +2,7 @@ import { startTcpProxy } from '../helper/tcp-proxy.js'
 import { browserTest } from './browser.js'
 import { checkWhole, openChat, readJournal } from './chat.js'
 
-browserTest('networks', 30, async (t, { url: direct, visit }) => {
+browserTest('networks', 40, async (t, { url: direct, visit }) => {
   const proxy = await startTcpProxy(t, direct)
   const { url } = proxy
 

@@ -1,7 +1,7 @@
 import { browserTest } from './browser.js'
 import { chatOn, checkWhole, openChat } from './chat.js'
 
-browserTest('refreshes and tabs', 30, async (t, { url, visit }) => {
+browserTest('refreshes and tabs', 50, async (t, { url, visit }) => {
   await t.test('an answer survives a refresh in its middle', async (t) => {
     const chat = await openChat(await visit(t), url)
     await chat.ask('Tell me of the white whale', 10)
