@@ -81,10 +81,10 @@ export interface Journal extends Appender {
   /** The rows past `cursor` in order: at most `rows`, and no more once their stored size has passed `bytes`. */
   readPage (messageId: string, cursor: number, rows: number, bytes: number): Promise<JournalRow[]>
   /**
-   * The next `rows` rows as SSE frames, if no event type and no payload has a line break; `null` when their stored size is
-   * `bytes` or more.
+   * The next `rows` rows as SSE frames, if no event type and no payload has a line break; a carriage return stands
+   * for one whose payload has 2 KiB or more, or is compressed.
    */
-  readFrames (messageId: string, cursor: number, rows: number, bytes: number, eventNames: boolean): Promise<JournalFrames | null>
+  readFrames (messageId: string, cursor: number, rows: number, eventNames: boolean): Promise<JournalFrames>
   findMessage (messageId: string): Promise<MessageState | null>
   /** Makes the message, or takes it over under a new epoch if it may; `null`: it may not, or it belongs to another user. */
   openMessage (messageId: string, userId: string | null, mayContinue: boolean): Promise<OpenedMessage | null>
@@ -124,11 +124,10 @@ export function createJournal (connection: PooledConnection, lockMessages: LockM
       return (await connection.query('readPage', [messageId, cursor, rows, bytes])).map(toJournalRow)
     },
 
-    async readFrames (messageId, cursor, rows, bytes, eventNames) {
-      const [row] = await connection.query('readFrames', [messageId, cursor, rows, bytes, eventNames])
+    async readFrames (messageId, cursor, rows, eventNames) {
+      const [row] = await connection.query('readFrames', [messageId, cursor, rows, eventNames])
       const [count, last, eventType = null, text, complete] = row ?? []
-      if (last == null) return { rows: 0, last: null, eventType: null, text: '', complete: true }
-      return text == null ? null : { rows: Number(count), last: Number(last), eventType, text, complete: complete === 't' }
+      return { rows: Number(count), last: last == null ? null : Number(last), eventType, text: text ?? '', complete: complete === 't' }
     },
 
     async findMessage (messageId) {

@@ -6,11 +6,15 @@ import { encodeFrame } from './sse.js'
 /** The cursor of a reader that has nothing yet. */
 export const START = -1
 
-/** Pages of which the text stays below 128 KiB: larger strings are kept by V8 until a full collection. */
 const PAGE_ROWS = 512
-/** Of stored size; with the rows' limit it bounds what a reader that has stopped reading costs. */
+/**
+ * Of a page's frames: with the rows' limit it bounds what a reader that has stopped reading costs. Strings of 128 KiB and
+ * more are kept by V8 until a full collection.
+ */
 const PAGE_BYTES = 112 * 1024
 const DATA = 'data: '
+const ID = '\nid: '
+const FRAME_END = '\n\n'
 
 export interface MessageLogOptions {
   /** The event types that end a message, in `event_type` or in `payload.type`. */
@@ -31,6 +35,9 @@ export interface MessageFrames {
 
 export function createMessageFrames (journal: Journal, options: MessageLogOptions): MessageFrames {
   const terminalTypes = new Set(options.terminalTypes)
+  const linesPerFrame = options.eventNames ? 4 : 3
+  /** How many rows are asked for: as many as fit in a page when they are as large as those of the last one. */
+  let wanted = PAGE_ROWS
 
   function frame (eventType: string, payload: string, id?: number): string {
     return encodeFrame({ data: payload, ...id !== undefined && { id }, ...options.eventNames && { event: eventType } })
@@ -40,9 +47,23 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
     return terminalTypes.has(eventType) || terminalTypes.has(payloadType(payload) ?? '')
   }
 
-  /** The text of a page whose rows are a line each, or whose line breaks are all ours. */
+  /** The text of a page that has all of its rows, a line each. */
   function isPlain ({ rows, text }: JournalFrames): boolean {
-    return !text.includes('\r') && countLines(text) === rows * (options.eventNames ? 4 : 3)
+    return !text.includes('\r') && countLines(text) === rows * linesPerFrame
+  }
+
+  /** The whole frames that fit in a page: the rows are larger than those that were read before. `null`: none fits. */
+  function cut (frames: Buffer): Page<number> | null {
+    const end = frames.lastIndexOf(FRAME_END, PAGE_BYTES - FRAME_END.length)
+    if (end < 0) return null
+    const text = frames.toString('utf8', 0, end + FRAME_END.length)
+    return {
+      frames: Buffer.from(text),
+      rows: countLines(text) / linesPerFrame,
+      last: Number(text.slice(text.lastIndexOf(ID) + ID.length)),
+      terminal: false,
+      complete: false
+    }
   }
 
   /** Whether these are all, the next read says. */
@@ -79,12 +100,15 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
       compare: (a, b) => a - b,
       isNext: (cursor, position) => position === cursor + 1,
       async read (messageId, cursor) {
-        const page = await journal.readFrames(messageId, cursor, PAGE_ROWS, PAGE_BYTES, options.eventNames)
-        // Large ones; or another program's, pretty-printed for one.
-        if (page === null || !isPlain(page)) return await readRows(messageId, cursor)
+        const page = await journal.readFrames(messageId, cursor, wanted, options.eventNames)
+        // A large one has been left out; or another program's is pretty-printed.
+        if (!isPlain(page)) return await readRows(messageId, cursor)
+        const frames = Buffer.from(page.text)
+        if (page.rows > 0) wanted = Math.min(PAGE_ROWS, Math.ceil(page.rows * PAGE_BYTES * 0.9 / frames.length))
+        if (frames.length > PAGE_BYTES) return cut(frames) ?? await readRows(messageId, cursor)
         const { rows, last, eventType, text, complete } = page
         return {
-          frames: Buffer.from(text),
+          frames,
           rows,
           last: last ?? cursor,
           terminal: last !== null && isTerminal({ eventType: eventType ?? '', payload: lastPayload(text) }),
@@ -103,6 +127,6 @@ function countLines (text: string): number {
 
 /** Of frames of one data line each. */
 function lastPayload (frames: string): string {
-  const end = frames.lastIndexOf('\nid: ')
+  const end = frames.lastIndexOf(ID)
   return frames.slice(frames.lastIndexOf('\n', end - 1) + 1 + DATA.length, end)
 }

@@ -12,6 +12,8 @@ export interface Publication {
 export interface Publisher {
   /** In the order given, in one write; with a Cluster, where topics are on different nodes, in a write each. */
   publish (publications: readonly Publication[]): void
+  /** Sends no more. */
+  close (): void
 }
 
 /** Past this many hints without an answer, Redis is taken for frozen, and further ones are dropped rather than kept. */
@@ -25,6 +27,7 @@ const PUBLISH_ALL = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[
 
 export function createPublisher (redis: Redis, log: LimitedLog): Publisher {
   let unanswered = 0
+  let closed = false
   let mayScript = !isCluster(redis)
 
   function failed (error: unknown): void {
@@ -60,7 +63,7 @@ export function createPublisher (redis: Redis, log: LimitedLog): Publisher {
 
   return {
     publish (publications) {
-      if (publications.length === 0) return
+      if (publications.length === 0 || closed) return
       if (redis.status !== 'ready' || unanswered > MAX_UNANSWERED) {
         failed(new Error(`Redis is ${redis.status}, with ${unanswered} publishes unanswered`))
         return
@@ -70,6 +73,7 @@ export function createPublisher (redis: Redis, log: LimitedLog): Publisher {
       publish(publications)
         .catch(failed)
         .finally(() => { unanswered -= publications.length })
-    }
+    },
+    close () { closed = true }
   }
 }

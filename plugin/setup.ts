@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { SerializerSelector } from '@fastify/fast-json-stringify-compiler'
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import { messageEvents } from '../routes/message-events.js'
@@ -84,7 +85,8 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
 
   const journal = createJournal(createConnection(pool, createStatements(options.schema), options.writeRetryMs), createLockMessages(options.schema))
   const subscriber = createSubscriber(redis, log, () => { for (const repetition of hurried) repetition.hurry() })
-  const parts = { publisher: createPublisher(redis, log), subscriber, log, publicError: options.publicError ?? defaultPublicError }
+  const publisher = createPublisher(redis, log)
+  const parts = { publisher, subscriber, log, publicError: options.publicError ?? defaultPublicError }
   const messages = createMessagePipe({ journal, logger: app.log, ...parts }, options)
   const users = createUserPipe({ redis, ...parts }, options)
   const viewers = createViewers(options)
@@ -113,9 +115,15 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
   })
   app.addHook('onClose', async () => {
     for (const repetition of [...hurried, ...unhurried]) repetition.stop()
-    await Promise.all([within(FLUSH_MS, messages.drained().then(messages.producers.release)), slots.close()])
+    await Promise.all([
+      within(FLUSH_MS, messages.drained().then(messages.producers.release)),
+      within(FLUSH_MS, users.close()),
+      slots.close()
+    ])
+    await nextTurn() // in which the last hints are published
+    // The app's client says QUIT next. Had it more to send behind that, Redis would cut the connection without an answer.
+    publisher.close()
     messages.close()
-    users.close()
     subscriber.close()
   })
 

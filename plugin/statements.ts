@@ -69,18 +69,14 @@ export function createStatements (schema: string | undefined): JournalStatements
       where newest.sequence_no is not null`,
 
     // The rows' frames as one text, as a row by itself costs this process most; line breaks within a payload stay as they
-    // are. None where the page would be too large: it is read by itself then. A window over the rows cost twice as much as
-    // the two scans.
+    // are. A carriage return stands for a large payload, which bounds the text: a page that has any is read row by row.
     readFrames: `
-      select page.rows, page.last, newest.event_type,
-        case when page.size < $4 then (
-          select string_agg(case when $5::boolean then 'event: ' || event_type || E'\\n' else '' end
-            || 'data: ' || payload::text || E'\\nid: ' || sequence_no || E'\\n\\n', '')
-          from (${nearest(events)}) row
-        ) end,
-        page.rows < $3
+      select page.rows, page.last, newest.event_type, page.text, page.rows < $3
       from (
-        select count(*) as rows, max(sequence_no) as last, coalesce(sum(${SIZE}), 0) as size from (${nearest(events)}) row
+        select count(*) as rows, max(sequence_no) as last, string_agg(case when ${IS_SMALL} then
+          case when $4::boolean then 'event: ' || event_type || E'\\n' else '' end
+            || 'data: ' || payload::text || E'\\nid: ' || sequence_no || E'\\n\\n' else E'\\r' end, '') as text
+        from (${nearest(events)}) row
       ) page
       left join ${events} newest on newest.message_id = $1 and newest.sequence_no = page.last`,
 
@@ -191,6 +187,9 @@ export function createStatements (schema: string | undefined): JournalStatements
  * Postgres does not tell, and it counts eight times.
  */
 const SIZE = 'pg_column_size(payload) * case when pg_column_compression(payload) is null then 1 else 8 end'
+
+/** Below 2 KiB, and so neither in the TOAST table nor, unless compressed, longer than it looks. */
+const IS_SMALL = 'pg_column_size(payload) < 2048 and pg_column_compression(payload) is null'
 
 function nearest (events: string): string {
   return `select sequence_no, event_type, payload from ${events} where message_id = $1 and sequence_no > $2 order by sequence_no limit $3`

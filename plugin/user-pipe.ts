@@ -14,7 +14,7 @@ import type { Subscriber } from './subscriber.js'
 import type { Place } from './tail.js'
 import { createTrackTask, type TrackTask } from './tasks.js'
 import { createUserFrames } from './user-log.js'
-import { createPublishUserEvent, type PublishUserEvent } from './user-publisher.js'
+import { createUserPublisher, type PublishUserEvent } from './user-publisher.js'
 
 /** The second pipe: a user's notifications, on a Redis Stream. */
 export interface UserPipe {
@@ -27,7 +27,8 @@ export interface UserPipe {
   placeOf (userId: string, cursor: string | null): Promise<Place<string>>
   /** Finds what the readers of this process were not told of. Never rejects. */
   reconcile (): Promise<void>
-  close (): void
+  /** Resolves when all that was published is answered. */
+  close (): Promise<void>
 }
 
 export interface UserPipeParts {
@@ -42,7 +43,8 @@ export interface UserPipeParts {
 const MAX_CONCURRENT_READS = 64
 
 export function createUserPipe ({ redis, publisher, subscriber, log, publicError }: UserPipeParts, options: JournalOptions): UserPipe {
-  const publishUserEvent = createPublishUserEvent(redis, publisher, log, options)
+  const userPublisher = createUserPublisher(redis, publisher, log, options)
+  const { publishUserEvent } = userPublisher
   const { progressMs, maxPayloadBytes } = options
   const frames = createUserFrames(redis, options)
   const reads = createReadQueue(MAX_CONCURRENT_READS, log)
@@ -80,6 +82,9 @@ export function createUserPipe ({ redis, publisher, subscriber, log, publicError
         log.error('reconcileUsers', { err: error }, 'journal: the open viewers could not be compared with the notifications')
       }
     },
-    close () { reads.close() }
+    async close () {
+      reads.close()
+      await userPublisher.close()
+    }
   }
 }

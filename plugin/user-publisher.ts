@@ -22,6 +22,12 @@ export interface UserEventOptions {
  */
 export type PublishUserEvent = (userId: string | number | bigint, type: string, payload?: unknown, options?: UserEventOptions) => Promise<string | null>
 
+export interface UserPublisher {
+  publishUserEvent: PublishUserEvent
+  /** Takes no more. Resolves when all that it has taken is answered. */
+  close (): Promise<void>
+}
+
 export interface UserPublisherOptions {
   push: boolean
   /** About how many entries a stream keeps. */
@@ -48,11 +54,13 @@ const POSTPONE_MS = GRACE_MS / 2
 const MAX_POSTPONED = 10_000
 const HOUR_MS = 3_600_000
 
-export function createPublishUserEvent (redis: Redis, publisher: Publisher, log: LimitedLog, options: UserPublisherOptions): PublishUserEvent {
+export function createUserPublisher (redis: Redis, publisher: Publisher, log: LimitedLog, options: UserPublisherOptions): UserPublisher {
   const lifetimeMs = options.replayMaxAgeHours * HOUR_MS + GRACE_MS
   const postponedAt = new Map<string, number>()
   let waiting: Pending[] = []
   let unanswered = 0
+  /** There once it is closed: called when the last answer is there. */
+  let answered: (() => void) | undefined
 
   function refuse (userId: unknown, type: unknown, reason: string | Error): null {
     log.warn('userEvent', { userId, type, ...typeof reason === 'string' ? { reason } : { err: reason } }, 'journal: a notification was not published')
@@ -71,7 +79,6 @@ export function createPublishUserEvent (redis: Redis, publisher: Publisher, log:
   async function flush (): Promise<void> {
     const batch = waiting
     waiting = []
-    unanswered += batch.length
     const entries = batch.map(({ userId, envelope }): Command =>
       ['XADD', userStreamKey(userId), 'MAXLEN', '~', options.streamMaxEntries, '*', 'event', envelope])
     try {
@@ -88,10 +95,12 @@ export function createPublishUserEvent (redis: Redis, publisher: Publisher, log:
       for (const { userId, type, settle } of batch) settle(refuse(userId, type, error as Error)) // ioredis rejects with nothing else
     } finally {
       unanswered -= batch.length
+      if (unanswered === 0) answered?.()
     }
   }
 
   function add (userId: string, type: string, envelope: string): Promise<string | null> {
+    unanswered++
     return new Promise((resolve) => {
       if (waiting.push({ userId, type, envelope, settle: resolve }) === 1) queueMicrotask(flush)
     })
@@ -100,8 +109,9 @@ export function createPublishUserEvent (redis: Redis, publisher: Publisher, log:
   // A stream that is new after an outage has no end yet.
   redis.on('ready', () => { postponedAt.clear() })
 
-  return async (user, eventType, payload, more) => {
+  const publishUserEvent: PublishUserEvent = async (user, eventType, payload, more) => {
     if (!options.push) return null
+    if (answered !== undefined) return refuse(user, eventType, 'the app is closed')
     const userId = userIdOf(user)
     if (userId === '') return refuse(user, eventType, 'userId is empty')
     if (!isEventType(eventType)) return refuse(user, eventType, 'type is empty')
@@ -113,6 +123,16 @@ export function createPublishUserEvent (redis: Redis, publisher: Publisher, log:
     if (unanswered >= MAX_UNANSWERED) return refuse(userId, type, `${unanswered} notifications are waiting for Redis already`)
     const head = JSON.stringify({ type, ts: new Date().toISOString(), user_id: userId, topic: userTopic(userId) })
     return await add(userId, type, `${head.slice(0, -1)},"scope":${scope.text},"payload":${body.text}}`)
+  }
+
+  return {
+    publishUserEvent,
+    async close () {
+      await new Promise<void>((resolve) => {
+        answered = resolve
+        if (unanswered === 0) resolve()
+      })
+    }
   }
 }
 

@@ -1,8 +1,10 @@
 import { once } from 'node:events'
 import { connect as open } from 'node:net'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
 import { startApp } from './helper/app.js'
 import { createTestDatabase } from './helper/database.js'
+import { startClient } from './helper/redis-client.js'
 import { startTcpProxy } from './helper/tcp-proxy.js'
 import { observe } from './helper/writing.js'
 
@@ -42,4 +44,22 @@ t.test('app.close() cuts a reader that does not read', async (t) => {
     await new Promise((resolve) => { setTimeout(resolve, 100) }) // a moment in which nothing moves is what is looked for
     return socket.bytesRead === before
   }
+})
+
+t.test('app.close() while notifications are being published: those that were announced an id are there, the others are null', async (t) => {
+  const { app } = await startApp(t)
+  const { redis } = await startClient(t)
+  const padding = 'x'.repeat(200_000)
+  const ids: Array<Promise<string | null>> = []
+  const closing = app.close()
+  // What comes behind the client's QUIT makes Redis cut the connection, and the QUIT fail.
+  while (app.redis.status !== 'end') {
+    for (let count = 0; count < 20; count++) ids.push(app.journal.publishUserEvent('ada', 'counted', { padding }))
+    await nextTurn()
+  }
+  await closing
+  const told = await Promise.all(ids)
+  const { length } = await redis.xrange('user:ada:stream', '-', '+')
+  t.equal(told.filter((id) => id !== null).length, length)
+  t.equal(told.at(-1), null)
 })

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { test } from 'tap'
 import { createPassageAnswerer } from '../demo/answers/passages.js'
 import { addressOf, allFramesOf, ask, cookieOf, eventsOf, framesOf, live, loneSupervisor, next, openSession, post, startDemo, textOf, type StartedDemo } from './helper/demo.js'
@@ -112,7 +113,8 @@ test('an answer of a live model cannot be gone on with, and ends with a durable 
     supervisor,
     answerer: live(async function * (_prompt, signal) {
       yield 'half'
-      await new Promise((resolve) => { signal.addEventListener('abort', resolve) })
+      await once(signal, 'abort')
+      throw new Error('a model that is cut off')
     })
   })
   const asked = await ask(first.url, { prompt: 'one' })

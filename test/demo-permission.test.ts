@@ -40,6 +40,7 @@ test('a text becomes passages that hold all of it, none of them too long', async
     'one\n\ntwo\r\n\r\nthree',
     'a paragraph of words. '.repeat(500),
     `${'x'.repeat(900)}\n\n${'y'.repeat(900)}`,
+    `${'x'.repeat(300)}\n\n${'y'.repeat(1100)}`,
     '漢字'.repeat(3000),
     '🐋'.repeat(3000),
     `a${'🐋'.repeat(3000)}`

@@ -9,7 +9,7 @@ import { createTestDatabase } from './helper/database.js'
 import { openSession, redisUrl, sessionSecret } from './helper/demo.js'
 import { ownRedis as startOwnRedis } from './helper/servers.js'
 
-async function startWorkers (t: Test, databaseUrl: string) {
+async function startWorkers (t: Test, databaseUrl: string, hear: (line: string) => void = () => {}) {
   const port = await freePort()
   const lines: string[] = []
   const workers = await supervise({
@@ -18,7 +18,10 @@ async function startWorkers (t: Test, databaseUrl: string) {
     redis: foreignRedis('redis-server'),
     exclusive: true,
     mostFailures: 2,
-    say: (line) => { lines.push(line) }
+    say: (line) => {
+      lines.push(line)
+      hear(line)
+    }
   })
   t.teardown(workers.close)
   return { ...workers, lines }
@@ -42,6 +45,22 @@ test('a worker that cannot be started again is tried again, but not for ever, an
   t.match(lines, [/^Worker 1 \(process \d+\) is gone: SIGKILL\. Starting another one\.$/])
   await close()
   await t.rejects(fetch(url))
+})
+
+test('a worker that dies while the demo ends is not replaced', async (t) => {
+  let close = async (): Promise<void> => {}
+  let hear = (): void => {}
+  const closed = new Promise<void>((resolve, reject) => {
+    hear = () => { close().then(resolve, reject) }
+  })
+  const workers = await startWorkers(t, await createTestDatabase(t), () => { hear() })
+  close = workers.close
+  const cookie = await openSession(workers.url.slice(0, -1))
+  const { pid } = await (await fetch(`${workers.url}api/stats`, { headers: { cookie, connection: 'close' } })).json() as { pid: number }
+  process.kill(pid, 'SIGKILL')
+  await closed
+  t.equal(workers.lines.length, 1)
+  await t.rejects(fetch(workers.url))
 })
 
 test('workers that cannot start at all are an error at once, and nothing is left', async (t) => {

@@ -58,6 +58,7 @@ test('what is no text, or too much of it, is refused with the reason', async (t)
     return [status, message]
   }
   t.same(await refusal(upload(url, cookie, '')), [400, 'The file is empty'])
+  t.same(await refusal(fetch(`${url}/api/uploads?name=a`, { method: 'POST', headers: { cookie } })), [400, 'The file is empty'])
   t.same(await refusal(upload(url, cookie, ' \n ')), [400, 'The file is empty'])
   t.same(await refusal(upload(url, cookie, new Uint8Array([0x63, 0xff, 0xfe]))), [400, 'The file is not UTF-8 text'])
   t.same(await refusal(upload(url, cookie, 'a\0b')), [400, 'The file is not text: it has NUL in it'])

@@ -4,6 +4,7 @@ import { messageTopic } from '../plugin/keys.js'
 import { startApp, type TestApp } from './helper/app.js'
 import { createTestDatabase } from './helper/database.js'
 import { connect, ids } from './helper/sse.js'
+import { countStatements } from './helper/writing.js'
 
 const databaseUrl = await createTestDatabase(t)
 const redis = new URL(process.env.TEST_REDIS_URL ?? '')
@@ -48,23 +49,6 @@ async function startProxy (t: Test) {
   }
 }
 
-/** Counts the pages that are read from the journal: the statements pass on to Postgres as they are. */
-function countReads ({ app }: TestApp) {
-  const counted = new WeakSet<object>()
-  let reads = 0
-  app.pg.pool.on('acquire', (client) => {
-    if (counted.has(client)) return
-    counted.add(client)
-    const query = client.query
-    client.query = function (this: unknown, ...args: unknown[]) {
-      const [config] = args
-      if (typeof config === 'object' && config !== null && 'name' in config && /readFrames|readPage/.test(String(config.name))) reads++
-      return Reflect.apply(query, client, args)
-    }
-  })
-  return () => reads
-}
-
 /** Some trips to Postgres and back: whatever was about to be read would have been. */
 async function someTrips ({ app }: TestApp): Promise<void> {
   for (let i = 0; i < 10; i++) await app.pg.query('select 1')
@@ -80,7 +64,7 @@ async function start (t: Test) {
 
 t.test('the journal is not read before Redis has acknowledged the subscription, but the opening is sent', async (t) => {
   const { app, started, proxy, messageId, path } = await start(t)
-  const reads = countReads(started)
+  const reads = countStatements(started.app, /readFrames|readPage/)
   const asked = proxy.hold()
   const reader = await connect(t, path)
   await reader.until(({ retries }) => retries.length > 0)
@@ -135,7 +119,7 @@ t.test('a second viewer of a topic that is acknowledged reads at once', async (t
 
 t.test('a client that leaves before the acknowledgement costs no read and no subscription', async (t) => {
   const { app, started, proxy, messageId, path } = await start(t)
-  const reads = countReads(started)
+  const reads = countStatements(started.app, /readFrames|readPage/)
   const asked = proxy.hold()
   const reader = await connect(t, path)
   await asked

@@ -74,6 +74,11 @@ t.test('an event type with CR, LF or NUL forges nothing, live and replayed', asy
   t.notMatch(withNames?.raw, 'forged')
 })
 
+t.test('an event type that is longer than a page is replayed all the same', async (t) => {
+  const [, withNames] = await recordAndReplay(t, [['long'.repeat(50_000), { n: 1 }], ['short', { n: 2 }]])
+  t.same(withNames?.events.map(({ id, event }) => [id, event?.length]), [['0', 5], ['1', 200_000], ['2', 5], ['3', 3]])
+})
+
 t.test('rows that other programs wrote, pretty-printed and with any line breaks, replay as valid SSE', async (t) => {
   const messageId = await createMessage()
   const texts = ['{\r\n  "a": 1,\r\n  "b": "x"\r\n}', '{\r"a"\r:\r[\r]\r}', '\n\n{ "a" : {\n\n} }\n', '{"big":9007199254740993,"zero":-0.0,"exp":1E+21}', '{"a":1,"a":2}', '[1]', 'null', '"text"', '{"nul":"\\u0000"}']

@@ -24,7 +24,7 @@ function range (from: number, to: number): string[] {
   return Array.from({ length: to - from }, (_, i) => String(from + i))
 }
 
-for (const [rows, bytes] of [[1, 32], [511, 32], [512, 32], [513, 32], [5_000, 64], [40, 32_000], [10, 250_000], [3, 2_000_000]] as const) {
+for (const [rows, bytes] of [[1, 32], [511, 32], [512, 32], [513, 32], [5_000, 64], [1_000, 1_900], [40, 32_000], [10, 250_000], [3, 2_000_000]] as const) {
   t.test(`${rows} rows of ${bytes} bytes are replayed whole, from the start and from the middle`, async (t) => {
     const messageId = await createMessage(rows, bytes)
     await app.journal.recordEvent(messageId, rows, 'end')
@@ -35,6 +35,21 @@ for (const [rows, bytes] of [[1, 32], [511, 32], [512, 32], [513, 32], [5_000, 6
     t.ok(readers[0]?.events.slice(0, -1).every(({ data }) => data.length >= bytes - 32), 'no payload is cut')
   })
 }
+
+t.test('rows whose sizes change from one to the next are replayed whole, those of other programs with their line breaks', async (t) => {
+  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const texts = Array.from({ length: 2_000 }, (_, n) => {
+    const text = 'x'.repeat(n % 400 === 399 ? 40_000 : n % 100 > 50 ? 1_800 : n % 7)
+    return n % 400 === 398 ? `{\n"a":\n"${text}"\n}` : `{"a":"${text}"}`
+  })
+  await app.pg.query(`insert into message_events (message_id, sequence_no, event_type, payload)
+    select $1, n - 1, 'answer', payload from unnest($2::json[]) with ordinality as rows (payload, n)`, [messageId, texts])
+  await app.journal.recordEvent(messageId, texts.length, 'end')
+  const reader = await read(t, messageId)
+  await reader.ended
+  t.same(ids(reader), range(0, texts.length + 1))
+  t.strictSame(reader.events.slice(0, -1).map(({ data }) => data), texts)
+})
 
 t.test('events that are recorded during a long replay are neither lost nor doubled', async (t) => {
   const rows = 20_000

@@ -23,8 +23,8 @@ function stem (word: string): string {
 }
 
 /** Scores every document for a query: 0 where they share no word, else more for a better match. */
-export function createRanking (documents: string[]): (query: string) => number[] {
-  const indexed = documents.map(countTerms)
+export function createRanking<T> (documents: T[], textOf: (document: T) => string): (query: string) => Array<{ document: T, score: number }> {
+  const indexed = documents.map((document) => ({ document, ...countTerms(textOf(document)) }))
   const averageLength = indexed.reduce((sum, { length }) => sum + length, 0) / indexed.length
   const documentsWith = new Map<string, number>()
   for (const { counts } of indexed) {
@@ -38,13 +38,13 @@ export function createRanking (documents: string[]): (query: string) => number[]
 
   return (query) => {
     const terms = [...new Set(termsOf(query))].map((term) => ({ term, weight: weightOf(term) }))
-    return indexed.map(({ counts, length }) => {
+    return indexed.map(({ document, counts, length }) => {
       let score = 0
       for (const { term, weight } of terms) {
         const count = counts.get(term) ?? 0
         score += weight * count * (k1 + 1) / (count + k1 * (1 - b + b * length / averageLength))
       }
-      return score
+      return { document, score }
     })
   }
 }

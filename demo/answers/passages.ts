@@ -29,15 +29,14 @@ const leastMatch = 0.3
  * well. Among equals, and for a prompt that matches none, the choice is by lot, but always the same for the same prompt.
  */
 export function createPassageFinder (passages: Passage[]): (prompt: string) => Passage[] {
-  const scoresOf = createRanking(passages.map(({ source, text }) => `${source}\n${text}`))
+  const scoresOf = createRanking(passages, ({ source, text }) => `${source}\n${text}`)
   return (prompt) => {
     const lotOf = ({ source }: Passage): string => createHash('sha256').update(prompt).update(source).digest('hex')
-    const scores = scoresOf(prompt)
-    const ranked = passages
-      .map((passage, index) => ({ passage, score: scores[index] ?? 0, lot: lotOf(passage) }))
+    const ranked = scoresOf(prompt)
+      .map(({ document, score }) => ({ document, score, lot: lotOf(document) }))
       .sort((a, b) => b.score - a.score || (a.lot < b.lot ? 1 : -1))
-    const least = leastMatch * (ranked[0]?.score ?? 0)
-    return ranked.slice(0, mostFound).filter(({ score }, index) => index === 0 || (score > 0 && score >= least)).map(({ passage }) => passage)
+    const least = leastMatch * Math.max(...ranked.map(({ score }) => score))
+    return ranked.slice(0, mostFound).filter(({ score }, index) => index === 0 || (score > 0 && score >= least)).map(({ document }) => document)
   }
 }
 

@@ -39,7 +39,8 @@ export function forkWorker (worker: number, settings: Omit<WorkerSettings, 'self
   }
 
   return {
-    pid: child.process.pid ?? 0, // a fork that fails says so by `exited`
+    /* c8 ignore next -- a fork that fails has no pid, and says so by `exited` */
+    pid: child.process.pid ?? 0,
     worker,
     producer,
     ready: false,

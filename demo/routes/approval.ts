@@ -28,10 +28,9 @@ export const approvalRoutes: FastifyPluginAsyncTypebox<ApprovalOptions> = async 
     const userId = requireSession(request)
     const { messageId } = request.params
     const { approvalId, approved } = request.body
-    const approval = await store.findApproval({ messageId, userId, approvalId })
-    if (approval === null) throw new NotFoundError('Nothing of this kind waits for your approval')
-    const decided = approval.approved !== null ? null : await answering.decide({ messageId, userId, approvalId, approved, action: approval.action })
-    if (decided === null) throw new ConflictError('This was decided already')
+    const action = await store.findApproval({ messageId, userId, approvalId })
+    if (action === null) throw new NotFoundError('Nothing of this kind waits for your approval')
+    if (!await answering.decide({ messageId, userId, approvalId, approved, action })) throw new ConflictError('This was decided already')
     return reply.code(202).send({ ok: true as const })
   })
 }

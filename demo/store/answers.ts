@@ -9,8 +9,6 @@ export interface OpenAnswer {
   plan: Step[] | null
 }
 
-export type Decision = 'unknown' | 'decided already' | OpenAnswer
-
 /**
  * Who is at which answer, and what it is to say: in Postgres, beside the events, so that a producer may die at any moment.
  * Every method is one statement, and rejects with pg's error.
@@ -20,9 +18,9 @@ export interface AnswerStore {
   begin (answer: OpenAnswer & { prompt: string }): Promise<void>
   /** There is nothing to do for it any more, unless its plan has grown since. */
   finish (answer: OpenAnswer): Promise<void>
-  /** What a user is asked. */
-  findApproval (approval: { messageId: string, userId: string, approvalId: string }): Promise<{ action: Action, approved: boolean | null } | null>
-  /** The decision and what is said because of it, both or neither; null: it was decided meanwhile. This worker goes on. */
+  /** What a user is, or was, asked; null: nothing of the kind. */
+  findApproval (approval: { messageId: string, userId: string, approvalId: string }): Promise<Action | null>
+  /** The decision and what is said because of it, both or neither; null: it was decided before. This worker goes on. */
   decide (approval: { messageId: string, approvalId: string, approved: boolean, steps: Step[] }): Promise<OpenAnswer | null>
   /** Makes these workers' answers this worker's; resolves with those that are not at their end. */
   adopt (producers: string[]): Promise<OpenAnswer[]>
@@ -60,11 +58,11 @@ export function createAnswerStore (pool: Pool, producer: string): AnswerStore {
     },
 
     async findApproval ({ messageId, userId, approvalId }) {
-      const { rows: [row] } = await pool.query<{ action: Action, approved: boolean | null }>(`
-        select action, approved from demo_approvals join demo_answers using (message_id)
+      const { rows: [row] } = await pool.query<{ action: Action }>(`
+        select action from demo_approvals join demo_answers using (message_id)
         where message_id = $1 and user_id = $2 and approval_id = $3`,
       [messageId, userId, approvalId])
-      return row ?? null
+      return row?.action ?? null
     },
 
     async decide ({ messageId, approvalId, approved, steps }) {

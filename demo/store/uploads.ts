@@ -41,8 +41,8 @@ export function createUploadStore (pool: Pool, producer: string): UploadStore {
     },
 
     async countPassages (uploadId) {
-      const { rows: [row] } = await pool.query<{ count: number }>('select count(*)::integer from demo_passages where upload_id = $1', [uploadId])
-      return row?.count ?? 0
+      const { rows } = await pool.query('select position from demo_passages where upload_id = $1', [uploadId])
+      return rows.length
     },
 
     async finish (uploadId) {

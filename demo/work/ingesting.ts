@@ -8,8 +8,8 @@ import type { Upload, UploadStore } from '../store/uploads.js'
 export interface Ingesting {
   /** Resolves with the upload's id, which is the task's as well, once the file is in the database. */
   begin (upload: Omit<Upload, 'uploadId'>): Promise<string>
-  /** Goes on with the files of workers that are gone. Resolves with their number. */
-  adopt (producers: string[]): Promise<number>
+  /** Goes on with the files of workers that are gone. */
+  adopt (producers: string[]): Promise<void>
 }
 
 const mostSteps = 30
@@ -56,9 +56,7 @@ export function createIngesting (app: FastifyInstance, store: UploadStore, paceM
       return upload.uploadId
     },
     async adopt (producers) {
-      const uploads = await store.adopt(producers)
-      uploads.forEach(run)
-      return uploads.length
+      for (const upload of await store.adopt(producers)) run(upload)
     }
   }
 }

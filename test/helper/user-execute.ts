@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
-import { compareStreamIds } from '../../plugin/stream-id.js'
 import { follow } from './follow.js'
 import { createHabits } from './habits.js'
 import { orAborted } from './run-programs.js'
@@ -102,8 +101,8 @@ export async function executeUser (world: UserWorld, program: UserProgram, signa
       },
       onOpen (response) {
         if (reading.from === null && reading.events.length === 0) {
-          if (over) return reading.finish() // nothing will come any more
           reading.presentSince = published.length
+          if (over) return reading.finish() // nothing will come any more
         }
         habits.onOpen(response)
       }
@@ -126,13 +125,12 @@ export async function executeUser (world: UserWorld, program: UserProgram, signa
     ])
     await publishSurely(OVER)
     over = true
+    await publishSurely(OVER) // for a reader that came between the first and the line above
   }
   await orAborted(signal, Promise.all([write(), ...reads]))
   world.users.delete(user)
 
-  const entries = (await redis.xrange(key, '-', '+')).map(([id, fields]) => ({ id, envelope: fields.at(-1) ?? '' }))
-  const end = entries.find(({ envelope }) => JSON.parse(envelope).type === OVER)?.id
-  const stored = entries.filter(({ id }) => end !== undefined && compareStreamIds(id, end) <= 0)
+  const stored = (await redis.xrange(key, '-', '+')).map(([id, fields]) => ({ id, envelope: fields.at(-1) ?? '' }))
   await redis.del(key)
   return judgeUser({ program, stored, published, readings, isTrimmed: program.trims.length > 0 }).map((complaint) => `${user}: ${complaint}`)
 }

@@ -28,7 +28,7 @@ export interface UserReading {
 
 export interface UserEvidence {
   program: UserProgram
-  /** What the stream has at the end, up to the last one of the program. */
+  /** What the stream has at the end. */
   stored: Array<{ id: string, envelope: string }>
   published: Published[]
   readings: UserReading[]
@@ -85,7 +85,7 @@ function judgeReading ({ stored, published, isTrimmed }: UserEvidence, { from, p
   }
 
   const start = from ?? events[0]?.id
-  const end = finished ? stored.at(-1)?.id : last
+  const end = last // one that finished has had one that says so, or came when all was over
   const got = new Set(events.map(({ id }) => id))
   const missed = (id: string): boolean => start !== undefined && end !== undefined && compareStreamIds(id, start) > 0 && compareStreamIds(id, end) <= 0 && !got.has(id)
   complaints.push(...stored.filter(({ id }) => missed(id)).map(({ id }) => `did not get ${id}, which is still there`))

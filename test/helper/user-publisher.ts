@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Test } from 'tap'
 import { createPublisher } from '../../plugin/publisher.js'
-import { createPublishUserEvent, type PublishUserEvent, type UserPublisherOptions } from '../../plugin/user-publisher.js'
+import { createUserPublisher, type PublishUserEvent, type UserPublisherOptions } from '../../plugin/user-publisher.js'
 import { eventually } from './journal.js'
 import { startClient, type RedisClient } from './redis-client.js'
 import { streamKey } from './user.js'
@@ -29,9 +29,9 @@ export async function startPublishing (t: Test, options: Partial<UserPublisherOp
     ...client,
     user,
     key,
-    publish: createPublishUserEvent(redis, createPublisher(redis, log), log, {
+    publish: createUserPublisher(redis, createPublisher(redis, log), log, {
       push: true, streamMaxEntries: 1_000, maxPayloadBytes: 1_048_576, replayMaxAgeHours: 24, ...options
-    }),
+    }).publishUserEvent,
     entries: async () => (await redis.xrange(key, '-', '+')).map(([id, [, envelope = '']]) => ({ id, envelope }))
   }
 }

@@ -169,3 +169,20 @@ export function takeClock (t: Test): (ms: number) => void {
   t.intercept(performance, 'now', { value: () => now })
   return (ms) => { now += ms }
 }
+
+/** Counts the journal's statements with such a name; they pass on to Postgres as they are. */
+export function countStatements (app: FastifyInstance, name: RegExp): () => number {
+  const watched = new WeakSet<object>()
+  let count = 0
+  app.pg.pool.on('acquire', (client) => {
+    if (watched.has(client)) return
+    watched.add(client)
+    const query = client.query
+    client.query = function (this: unknown, ...args: unknown[]) {
+      const [config] = args
+      if (typeof config === 'object' && config !== null && 'name' in config && name.test(String(config.name))) count++
+      return Reflect.apply(query, client, args)
+    }
+  })
+  return () => count
+}
