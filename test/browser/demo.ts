@@ -9,17 +9,22 @@ import { createTestDatabase } from '../helper/database.js'
 
 const script = fileURLToPath(new URL('../../demo/start.ts', import.meta.url))
 
-/** What tap and its coverage give to the processes of a test: here they are not what is tested. */
-const TAPS = /^(TAP|NODE_OPTIONS|NODE_V8_COVERAGE|_TAPJS)/
-
 /** `npm start`, on a database of the test's own and a private Redis. Resolves with the page's address. It is gone when the test is. */
 export async function startDemo (t: Test, tokensPerSecond: number): Promise<string> {
   const dataDir = await mkdtemp(join(tmpdir(), 'journal-browser-'))
   t.teardown(() => rm(dataDir, { recursive: true, force: true }))
   const { REDIS_URL, OPENAI_BASE_URL, ...env } = process.env
-  for (const name of Object.keys(env)) if (TAPS.test(name)) delete env[name]
   const child = spawn(process.execPath, ['--import', 'tsx', script], {
-    env: { ...env, DATABASE_URL: await createTestDatabase(t), PORT: '0', HOST: '127.0.0.1', DEMO_DATA_DIR: dataDir, LOG_LEVEL: 'fatal', TOKENS_PER_SECOND: String(tokensPerSecond) },
+    env: {
+      ...env,
+      DATABASE_URL: await createTestDatabase(t),
+      PORT: '0',
+      HOST: '127.0.0.1',
+      DEMO_DATA_DIR: dataDir,
+      LOG_LEVEL: 'fatal',
+      TOKENS_PER_SECOND: String(tokensPerSecond),
+      _TAPJS_PROCESSINFO_COVERAGE_: '0' // run by tsx, it would be measured by other lines than tap's
+    },
     stdio: ['ignore', 'pipe', 'inherit']
   })
   const exit = once(child, 'close')
