@@ -177,11 +177,11 @@ export class Feed<Position> implements TopicListener {
   }
 
   /** One read for all tails at the same cursor. Rejects only when the read queue has closed. */
-  read (cursor: Position): Promise<DatedPage<Position>> {
+  read (cursor: Position, hasPace = false): Promise<DatedPage<Position>> {
     const reading = this.#reading ??= new Map()
     const shared = reading.get(cursor)
     if (shared !== undefined) return shared
-    const page = this.#context.reads.run(async () => await this.#readLog(cursor)).finally(() => {
+    const page = this.#context.reads.run(async () => await this.#readLog(cursor, hasPace)).finally(() => {
       reading.delete(cursor)
       if (reading.size === 0) this.#reading = null
     })
@@ -189,10 +189,10 @@ export class Feed<Position> implements TopicListener {
     return page
   }
 
-  async #readLog (cursor: Position): Promise<DatedPage<Position>> {
+  async #readLog (cursor: Position, hasPace: boolean): Promise<DatedPage<Position>> {
     const announcements = this.#announcements
     const doubts = this.#doubts
-    const page = await this.log.read(this.key, cursor)
+    const page = await this.log.read(this.key, cursor, hasPace)
     this.advance(page.last)
     if (page.complete) this.#disbelieve(page.last, announcements)
     return { ...page, announcements, doubts }

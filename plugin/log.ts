@@ -3,8 +3,11 @@
  * knows positions through these methods alone.
  */
 export interface Log<Position> {
-  /** The next rows past `cursor` of the message, or user, `key`. Rejects when the store cannot be asked. */
-  read (key: string, cursor: Position): Promise<Page<Position>>
+  /**
+   * The next rows past `cursor` of the message, or user, `key`. `hasPace`: the reader takes pages as fast as they come, and
+   * may be given a larger one. Rejects when the store cannot be asked.
+   */
+  read (key: string, cursor: Position, hasPace: boolean): Promise<Page<Position>>
   /** Negative, zero or positive, as `a` stands before, at or behind `b`. */
   compare (a: Position, b: Position): number
   /** Whether nothing can stand between the two: a reader at `cursor` may take `position` without a look at the log. */

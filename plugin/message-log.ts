@@ -6,12 +6,18 @@ import { encodeFrame } from './sse.js'
 /** The cursor of a reader that has nothing yet. */
 export const START = -1
 
-const PAGE_ROWS = 512
-/**
- * Of a page's frames: with the rows' limit it bounds what a reader that has stopped reading costs. Strings of 128 KiB and
- * more are kept by V8 until a full collection.
- */
-const PAGE_BYTES = 112 * 1024
+/** What one read gives at most; it bounds what a reader that has stopped reading costs. */
+interface PageLimits {
+  rows: number
+  /** Of the frames. Strings of 128 KiB and more are kept by V8 until a full collection. */
+  bytes: number
+}
+
+const PAGE: PageLimits = { rows: 512, bytes: 112 * 1024 }
+/** For a reader that keeps pace, the fewer reads the faster. */
+const LARGE_PAGE: PageLimits = { rows: 2_048, bytes: 448 * 1024 }
+/** Rows are not all of one size. */
+const FILL = 0.9
 const DATA = 'data: '
 const ID = '\nid: '
 const FRAME_END = '\n\n'
@@ -36,8 +42,8 @@ export interface MessageFrames {
 export function createMessageFrames (journal: Journal, options: MessageLogOptions): MessageFrames {
   const terminalTypes = new Set(options.terminalTypes)
   const linesPerFrame = options.eventNames ? 4 : 3
-  /** How many rows are asked for: as many as fit in a page when they are as large as those of the last one. */
-  let wanted = PAGE_ROWS
+  /** The mean of the last page: as many rows are asked for as fit in the next one if they are as large. */
+  let frameBytes = 0
 
   function frame (eventType: string, payload: string, id?: number): string {
     return encodeFrame({ data: payload, ...id !== undefined && { id }, ...options.eventNames && { event: eventType } })
@@ -53,8 +59,8 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
   }
 
   /** The whole frames that fit in a page: the rows are larger than those that were read before. `null`: none fits. */
-  function cut (frames: Buffer): Page<number> | null {
-    const end = frames.lastIndexOf(FRAME_END, PAGE_BYTES - FRAME_END.length)
+  function cut (frames: Buffer, bytes: number): Page<number> | null {
+    const end = frames.lastIndexOf(FRAME_END, bytes - FRAME_END.length)
     if (end < 0) return null
     const text = frames.toString('utf8', 0, end + FRAME_END.length)
     return {
@@ -68,7 +74,7 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
 
   /** Whether these are all, the next read says. */
   async function readRows (messageId: string, cursor: number): Promise<Page<number>> {
-    const rows = await journal.readPage(messageId, cursor, PAGE_ROWS, PAGE_BYTES)
+    const rows = await journal.readPage(messageId, cursor, PAGE.rows, PAGE.bytes)
     const last = rows.at(-1)
     let text = ''
     for (const { sequenceNo, eventType, payload } of rows) text += frame(eventType, payload, sequenceNo)
@@ -99,13 +105,15 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
     log: {
       compare: (a, b) => a - b,
       isNext: (cursor, position) => position === cursor + 1,
-      async read (messageId, cursor) {
+      async read (messageId, cursor, hasPace) {
+        const limits = hasPace ? LARGE_PAGE : PAGE
+        const wanted = Math.min(limits.rows, Math.ceil(limits.bytes * FILL / frameBytes))
         const page = await journal.readFrames(messageId, cursor, wanted, options.eventNames)
         // A large one has been left out; or another program's is pretty-printed.
         if (!isPlain(page)) return await readRows(messageId, cursor)
         const frames = Buffer.from(page.text)
-        if (page.rows > 0) wanted = Math.min(PAGE_ROWS, Math.ceil(page.rows * PAGE_BYTES * 0.9 / frames.length))
-        if (frames.length > PAGE_BYTES) return cut(frames) ?? await readRows(messageId, cursor)
+        if (page.rows > 0) frameBytes = frames.length / page.rows
+        if (frames.length > limits.bytes) return cut(frames, limits.bytes) ?? await readRows(messageId, cursor)
         const { rows, last, eventType, text, complete } = page
         return {
           frames,

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { DatedPage, Feed, FeedTail } from './feed.js'
 
 /** Where a tail's bytes go. */
@@ -120,7 +121,15 @@ export class Tail<Position> implements FeedTail<Position> {
   async #read (): Promise<void> {
     this.#reading = true
     try {
-      const page = await this.#feed.read(this.#cursor)
+      let page = await this.#feed.read(this.#cursor)
+      while (!this.#closed && !this.#blocked && !page.complete) {
+        const next = this.#feed.read(page.last, true)
+        next.catch(() => {}) // it is awaited below, unless the reader has gone
+        await nextTurn() // the store is to work on it while this page is written
+        if (this.#closed) break
+        this.#take(page)
+        page = await next
+      }
       this.#reading = false
       if (this.#closed) return
       // By the time that the sink has room, what was the end of the log may not be it any more.
