@@ -60,7 +60,7 @@ export function readConfig (env: NodeJS.ProcessEnv): DemoConfig {
     databaseUrl: urlFrom('DATABASE_URL', ['postgres:', 'postgresql:']),
     redisUrl: urlFrom('REDIS_URL', ['redis:', 'rediss:']),
     sessionSecret,
-    tokensPerSecond: numberFrom('TOKENS_PER_SECOND', 15, 'a number above 0', (rate) => rate > 0),
+    tokensPerSecond: numberFrom('TOKENS_PER_SECOND', 40, 'a number above 0', (rate) => rate > 0),
     openai: baseUrl === undefined ? undefined : { baseUrl, model: get('OPENAI_MODEL'), apiKey: get('OPENAI_API_KEY') },
     logLevel,
     dataDir: get('DEMO_DATA_DIR') ?? fileURLToPath(new URL('../.demo', import.meta.url))

@@ -7,7 +7,7 @@ import { loadSessionSecret } from '../demo/session.js'
 
 test('an empty environment gives the documented defaults', async (t) => {
   const config = readConfig({ PORT: '', TOKENS_PER_SECOND: ' ' })
-  t.match(config, { host: '127.0.0.1', port: 3000, portIsFixed: false, tokensPerSecond: 15, logLevel: 'warn' })
+  t.match(config, { host: '127.0.0.1', port: 3000, portIsFixed: false, tokensPerSecond: 40, logLevel: 'warn' })
   t.match(config.dataDir, /[\\/]\.demo$/)
   t.same([config.databaseUrl, config.redisUrl, config.openai, config.sessionSecret], [undefined, undefined, undefined, undefined])
 })

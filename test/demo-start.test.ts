@@ -70,7 +70,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     await t.rejects(fetch(url))
     t.match(stdout, /^Postgres: \S+ \(DATABASE_URL\)$/m)
     t.match(stdout, /^Redis: {4}\S+ \S+ at \S+ \(REDIS_URL\)$/m)
-    t.match(stdout, /^Answers: {2}bundled public-domain passages, 15 tokens a second/m)
+    t.match(stdout, /^Answers: {2}bundled public-domain passages, 40 tokens a second/m)
   })
 }
 
