@@ -28,6 +28,18 @@ browserTest('files', 60, async (t, { url, visit }) => {
     await checkWhole(t, chat, 'from the file')
   })
 
+  await t.test('a file that is dropped on the page is read too', async (t) => {
+    const { page } = await openChat(await visit(t), url)
+    const dropped = await page.evaluateHandle(() => {
+      const data = new DataTransfer()
+      data.items.add(new File(['The okapi hums.'], 'dropped.txt', { type: 'text/plain' }))
+      return data
+    })
+    for (const type of ['dragover', 'drop']) await page.locator('main').dispatchEvent(type, { dataTransfer: dropped })
+    await page.locator('.toast').filter({ hasText: 'dropped.txt' }).getByText(/^Read, 1 passage\./).waitFor()
+    t.equal(await page.locator('.page.over').count(), 0)
+  })
+
   await t.test('HTML in an answer is shown as text and never runs', async (t) => {
     const chat = await openChat(await visit(t), url)
     const html = 'Xyloquince <script>document.title = "run"</script> <img src=x onerror="document.title = \'run\'"> <b>bold</b> [link](javascript:alert(1))'
