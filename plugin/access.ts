@@ -13,7 +13,7 @@ export interface Access {
 
 export type Action = Parameters<Authorize>[2]
 
-export function createAccess (journal: Journal, { identify, authorize }: Pick<JournalOptions, 'identify' | 'authorize'>): Access {
+export function createAccess (journal: Pick<Journal, 'findMessage'>, { identify, authorize }: Pick<JournalOptions, 'identify' | 'authorize'>): Access {
   async function isAllowed (request: FastifyRequest, userId: string | null, { last, ...message }: MessageState, action: Action): Promise<boolean> {
     if (authorize !== undefined) return await authorize(request, message, action)
     return identify === false || message.userId === userId

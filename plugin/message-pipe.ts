@@ -23,6 +23,8 @@ export interface MessagePipe {
   stopper: Stopper
   feeds: Feeds<number>
   isTerminal (row: Pick<JournalRow, 'eventType' | 'payload'>): boolean
+  /** One of the bounded reads, which is not tried again. */
+  findMessage: Journal['findMessage']
   /** Finds what the readers of this process were not told of, and ends messages whose producers cannot. Never rejects. */
   reconcile (): Promise<void>
   /** Resolves when everything that was recorded is settled. */
@@ -65,6 +67,7 @@ export function createMessagePipe ({ journal, publisher, subscriber, logger, log
     stopper: createStopper(finisher, producers, publisher),
     feeds,
     isTerminal: frames.isTerminal,
+    findMessage: async (messageId) => await reads.once(async () => await journal.findMessage(messageId)),
     reconcile: createReconciler({ journal, feeds, frames, finisher, log, producerIdleMs: options.producerIdleMs, publicError: defaultPublicError }),
     drained: committer.drained,
     close () {

@@ -9,16 +9,51 @@ import type { LimitedLog } from './limited-log.js'
 export interface ReadQueue {
   /** Rejects only when the queue is closed. */
   run<T> (read: () => Promise<T>): Promise<T>
+  /**
+   * For who must be told soon: rejects as `read` does, which is not tried again, and does not wait for its turn while
+   * reads fail.
+   */
+  once<T> (read: () => Promise<T>): Promise<T>
   close (): void
 }
 
 const FIRST_RETRY_MS = 50
 const LAST_RETRY_MS = 1_000
 
+interface Waiter {
+  patient: boolean
+  enter (hasPlace: boolean): void
+}
+
 export function createReadQueue (maxConcurrent: number, log: LimitedLog): ReadQueue {
   const closing = new AbortController()
-  const waiting: Array<() => void> = []
+  let waiting: Waiter[] = []
   let running = 0
+  let failing = 0
+
+  /** Resolves with whether there is a place to give back. */
+  async function enter (patient: boolean): Promise<boolean> {
+    if (running < maxConcurrent) {
+      running++
+      return true
+    }
+    if (!patient && failing > 0) return false
+    return await new Promise<boolean>((resolve) => { waiting.push({ patient, enter: resolve }) })
+  }
+
+  function leave (): void {
+    const next = waiting.shift()
+    if (next === undefined) running--
+    else next.enter(true) // the place is handed over
+  }
+
+  async function fail (retryMs: number): Promise<void> {
+    failing++
+    const impatient = waiting.filter(({ patient }) => !patient)
+    waiting = waiting.filter(({ patient }) => patient)
+    for (const waiter of impatient) waiter.enter(false)
+    await delay(retryMs, undefined, { signal: closing.signal }).finally(() => { failing-- })
+  }
 
   /** Holds its place while it waits for the database: what is behind it could not be read either. */
   async function persist<T> (read: () => Promise<T>, retryMs = FIRST_RETRY_MS): Promise<T> {
@@ -28,20 +63,25 @@ export function createReadQueue (maxConcurrent: number, log: LimitedLog): ReadQu
     } catch (error) {
       log.error('read', { err: error }, 'journal: a read failed and will be tried again')
     }
-    await delay(retryMs * (0.5 + Math.random() / 2), undefined, { signal: closing.signal })
+    await fail(retryMs * (0.5 + Math.random() / 2))
     return await persist(read, Math.min(retryMs * 2, LAST_RETRY_MS))
   }
 
   return {
     async run (read) {
-      if (running < maxConcurrent) running++
-      else await new Promise<void>((resolve) => { waiting.push(resolve) }) // until a place is handed over
+      await enter(true)
       try {
         return await persist(read)
       } finally {
-        const next = waiting.shift()
-        if (next === undefined) running--
-        else next()
+        leave()
+      }
+    },
+    async once (read) {
+      const entered = await enter(false)
+      try {
+        return await read()
+      } finally {
+        if (entered) leave()
       }
     },
     close () { closing.abort() }

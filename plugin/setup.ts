@@ -158,7 +158,7 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
   await app.register(async (routes) => {
     base = routes.prefix
     useOwnCompilers(routes)
-    const access = createAccess(journal, options)
+    const access = createAccess(messages, options)
     const serve = createServeStream(viewers, slots, options.overload)
     await routes.register(messageEvents, { access, serve, messages: messages.feeds, isTerminal: messages.isTerminal })
     await routes.register(messageStop, { access, stopper: messages.stopper })

@@ -99,3 +99,40 @@ t.test('a read that is under way when the queue closes gives its rows', async (t
   end()
   t.equal(await result, 'rows')
 })
+
+t.test('one that must be told soon waits for its turn, and is told what went wrong', async (t) => {
+  const { queue, lines } = openQueue(1)
+  const first = createRead(1)
+  const reading = queue.run(first.read)
+  await first.started
+  let asked = false
+  const asking = queue.once(async () => {
+    asked = true
+    throw new Error('no answer')
+  })
+  await new Promise((resolve) => { setImmediate(resolve) })
+  t.equal(asked, false)
+  first.end()
+  t.equal(await reading, 1)
+  await t.rejects(asking, { message: 'no answer' })
+  t.same(lines, [])
+  t.equal(await queue.once(async () => 2), 2, 'its place is free again')
+})
+
+t.test('while reads fail, one that must be told soon does not wait for them, whether it came before or after', async (t) => {
+  const { queue } = openQueue(1)
+  let fail = (): void => {}
+  let away = true
+  const reading = queue.run(async () => {
+    if (away) await new Promise((resolve, reject) => { fail = () => { reject(new Error('away')) } })
+    return 1
+  })
+  await new Promise((resolve) => { setImmediate(resolve) })
+  const before = queue.once(async () => { throw new Error('away too') })
+  away = false
+  fail()
+  await t.rejects(before, { message: 'away too' })
+  await t.rejects(queue.once(async () => { throw new Error('away as well') }), { message: 'away as well' })
+  t.equal(await reading, 1)
+  t.equal(await queue.run(async () => 2), 2, 'as many places as before')
+})
