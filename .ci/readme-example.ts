@@ -77,7 +77,7 @@ async function started (url: string): Promise<Response> {
       return await fetch(url, { method: 'POST' })
     } catch (error) {
       if (tries === 100) throw error
-      await new Promise((resolve) => { setTimeout(resolve, 100) }) // there is nothing to await: nobody listens yet
+      await new Promise((resolve) => { setTimeout(resolve, 100) }) // the example says nothing when it listens, so it is asked until it answers
     }
   }
 }

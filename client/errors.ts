@@ -13,7 +13,7 @@ export type ClientErrorCode =
   /** The server has no room. Only as a `cause`: it is tried again. */
   | 'FST_JOURNAL_CLIENT_BUSY'
 
-/** What `code`s of the server there are is the server's affair: any text may come. */
+/** The server has `code`s of its own, and a newer one may have more: they are passed on as they come. */
 type AnyCode = ClientErrorCode | (string & {})
 
 /** Why a call of this client has failed. The calls reject with it only for what trying again does not mend. */

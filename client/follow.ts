@@ -99,6 +99,7 @@ export async function follow<Result extends object> (source: Source<Result>, opt
 
   async function sleep (ms: number, rousable: boolean): Promise<void> {
     await new Promise<void>((resolve) => {
+      // The wait between two tries; a timer of more than that would be over at once.
       const timer = setTimeout(resolve, Math.min(ms, MAX_TIMER_MS))
       mayRouse = rousable
       wake = () => {

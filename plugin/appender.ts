@@ -40,26 +40,30 @@ export interface Appender {
   findTaken (events: readonly NewEvent[]): Promise<{ taken: TakenRow[], latest: Map<string, number> }>
 }
 
+const LATE = 'an allotted number is behind one that the app chose'
+
 export function createAppender (connection: Connection): Appender {
+  /** `null`: it is committed. */
+  async function appendOne ({ messageId, sequenceNo, eventType, payload, epoch }: NewEvent): Promise<Refusal | null> {
+    if (await connection.count('appendOne', [messageId, sequenceNo, eventType, payload, epoch]) === 1) return null
+    const [row] = await connection.query('findRefusal', [messageId, epoch])
+    if (row === undefined || epoch === null) return 'missing' // who has no lease is refused for nothing else
+    if (row[0] === 't') throw new LateError(LATE)
+    return 'fenced'
+  }
+
   /** A row for each writer who was refused: its place, whether the message is missing, and whether its numbers are late. */
-  async function send (events: readonly NewEvent[]): Promise<ArrayRow[]> {
-    const [first] = events
-    if (events.length === 1 && first?.finish === null) {
-      const { messageId, sequenceNo, eventType, payload, epoch } = first
-      if (await connection.count('appendOne', [messageId, sequenceNo, eventType, payload, epoch]) === 1) return []
-      const [row] = await connection.query('findRefusal', [messageId, epoch])
-      return [['1', row === undefined ? 't' : 'f', row?.[0] ?? 'f']]
-    }
-    const writers = writersOf(events).map(([writer]) => writer)
+  async function appendAll (events: readonly NewEvent[]): Promise<ArrayRow[]> {
+    const writers = writersOf(events).flatMap(([first]) => first ?? []) // it has one
     const finishing = events.filter((event) => event.finish !== null)
     const values: unknown[] = [
       arrayOf(events, (event) => event.messageId),
       arrayOf(events, (event) => event.sequenceNo),
       arrayOf(events, (event) => quoted(event.eventType)),
       events.map((event) => event.payload).join('\n'),
-      arrayOf(writers, (first) => first?.messageId ?? 'NULL'),
-      arrayOf(writers, (first) => first?.epoch ?? 'NULL'),
-      arrayOf(writers, (first) => first === undefined || first.epoch === null ? 'NULL' : first.sequenceNo)
+      arrayOf(writers, (first) => first.messageId),
+      arrayOf(writers, (first) => first.epoch ?? 'NULL'),
+      arrayOf(writers, (first) => first.epoch === null ? 'NULL' : first.sequenceNo)
     ]
     if (finishing.length === 0) return await connection.query('append', values)
     values.push(arrayOf(finishing, (event) => event.messageId), finishing.map((event) => event.finish?.status), finishing.map((event) => event.finish?.error))
@@ -68,12 +72,17 @@ export function createAppender (connection: Connection): Appender {
 
   return {
     async append (events) {
-      const rows = await send(events)
       const refusals = new Map<typeof events[number], Refusal>()
+      const [only] = events
+      if (events.length === 1 && only?.finish === null) {
+        const refusal = await appendOne(only)
+        return refusal === null ? refusals : refusals.set(only, refusal)
+      }
+      const rows = await appendAll(events)
       if (rows.length === 0) return refusals
       const writers = writersOf(events)
       for (const [place, missing, late] of rows) {
-        if (late === 't') throw new LateError('an allotted number is behind one that the app chose')
+        if (late === 't') throw new LateError(LATE)
         for (const event of writers[Number(place) - 1] ?? []) refusals.set(event, missing === 't' ? 'missing' : 'fenced')
       }
       return refusals

@@ -76,7 +76,7 @@ export function createProducers (journal: Journal, producerIdleMs: number, conte
         onClosed: () => { if (messages.get(messageId) === message) messages.delete(messageId) }
       })
       const other = messages.get(messageId)
-      /* c8 ignore next 4 -- two takeovers in one process whose answers came in the other order: not to be had at will */
+      // Of two takeovers in one process, the answers may come in the other order
       if (other !== undefined && other.epoch > message.epoch) {
         message.lose(new FencedError(messageId))
         return message

@@ -4,7 +4,7 @@ import type { LimitedLog } from './limited-log.js'
 import { ask, type Redis } from './redis.js'
 
 export interface ReplayBudgetOptions {
-  /** How many replays a user has within `replayWindowMs`; 0: any number. */
+  /** How many replays a user has within `replayWindowMs`; 0: no limit. */
   maxReplaysPerUser: number
   replayWindowMs: number
 }

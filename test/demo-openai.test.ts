@@ -4,6 +4,7 @@ import type { Test } from 'tap'
 import { test } from 'tap'
 import { AnswerError, publicError } from '../demo/answers/answerer.js'
 import { createOpenAIAnswerer } from '../demo/answers/openai.js'
+import { listenOnFreePort } from './helper/free-port.js'
 
 type Chat = (response: ServerResponse, request: IncomingMessage, body: string) => void
 
@@ -22,15 +23,11 @@ async function startModelServer (t: Test, chat: Chat, models = ['first', 'second
     chats.push({ body: JSON.parse(body), authorization: request.headers.authorization })
     chat(response, request, body)
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
   t.teardown(() => {
     server.closeAllConnections()
     server.close()
   })
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return { baseUrl: `http://127.0.0.1:${address.port}/v1`, chats, listings: () => listings }
+  return { baseUrl: `http://127.0.0.1:${await listenOnFreePort(server)}/v1`, chats, listings: () => listings }
 }
 
 function chunk (delta: object, finishReason: string | null = null): string {

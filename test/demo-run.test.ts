@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -9,6 +8,7 @@ import { readConfig } from '../demo/config.js'
 import { runDemo } from '../demo/run.js'
 import { createTestDatabase } from './helper/database.js'
 import { addressOf, allFramesOf, ask, cookieOf, eventsOf, framesOf, next, textOf } from './helper/demo.js'
+import { listenOnFreePort } from './helper/free-port.js'
 
 const redisUrl = process.env['TEST_REDIS_URL'] ?? ''
 const sessionSecret = 's'.repeat(32)
@@ -21,12 +21,8 @@ async function makeDataDir (t: Test): Promise<string> {
 }
 
 async function listen (t: Test, server: Server): Promise<number> {
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
   t.teardown(() => { server.close() })
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
+  return await listenOnFreePort(server)
 }
 
 test('a port that is taken is an error when it was asked for, and else the next free one is used', async (t) => {

@@ -11,6 +11,7 @@ import { test } from 'tap'
 import type { DemoState } from '../demo/supervisor.js'
 import { createTestDatabase } from './helper/database.js'
 import { cookieOf } from './helper/demo.js'
+import { listenOnFreePort } from './helper/free-port.js'
 
 const redisUrl = process.env['TEST_REDIS_URL'] ?? ''
 const sessionSecret = 's'.repeat(32)
@@ -43,12 +44,8 @@ function start (t: Test, env: NodeJS.ProcessEnv) {
 }
 
 async function listen (t: Test, server: Server): Promise<number> {
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
   t.teardown(() => { server.close() })
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
+  return await listenOnFreePort(server)
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {

@@ -4,6 +4,7 @@ import type { Test } from 'tap'
 import { test } from 'tap'
 import { createOpenAIAnswerer } from '../demo/answers/openai.js'
 import { ask as askAt, live, startDemo as startApp } from './helper/demo.js'
+import { listenOnFreePort } from './helper/free-port.js'
 
 /** The demo in front of a model server; `respond` is what that server does with a chat. */
 async function startDemo (t: Test, respond: (response: ServerResponse) => void) {
@@ -12,16 +13,12 @@ async function startDemo (t: Test, respond: (response: ServerResponse) => void) 
     response.writeHead(200, { 'content-type': 'text/event-stream' })
     respond(response)
   })
-  model.listen(0, '127.0.0.1')
-  await once(model, 'listening')
   t.teardown(() => {
     model.closeAllConnections()
     model.close()
   })
-  const address = model.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
-
-  const { app, url } = await startApp(t, { answerer: live(createOpenAIAnswerer({ baseUrl: `http://127.0.0.1:${address.port}/v1`, model: 'm' })) })
+  const port = await listenOnFreePort(model)
+  const { app, url } = await startApp(t, { answerer: live(createOpenAIAnswerer({ baseUrl: `http://127.0.0.1:${port}/v1`, model: 'm' })) })
   const ask = () => askAt(url, { prompt: 'one' })
   const replay = async (asked: Response) => {
     const cookie = asked.headers.getSetCookie()[0]?.split(';')[0] ?? ''

@@ -135,3 +135,36 @@ test('a writer without a lease is never fenced', async (t) => {
 
   t.strictSame((await database.rows(message.messageId)).map((row) => row.sequence_no), [0, 1])
 })
+
+test('two takeovers in one process whose answers come in the other order: the newer one stays', async (t) => {
+  const { first: { app }, database } = await startTwo(t)
+  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  let letFirst = (): void => {}
+  const held = new Promise<void>((resolve) => { letFirst = resolve })
+  let executed = (): void => {}
+  const done = new Promise<void>((resolve) => { executed = resolve })
+  // The first one's statement is executed at once, and its answer is late
+  app.pg.pool.once('acquire', (client) => {
+    const query = client.query
+    client.query = function (...args: unknown[]) {
+      client.query = query
+      const answer: Promise<unknown> = Reflect.apply(query, client, args)
+      return answer.then(async (result) => {
+        executed()
+        await held
+        return result
+      })
+    }
+  })
+  const opening = app.journal.openMessage({ userId: 'ada', messageId })
+  await done
+  const newer = await app.journal.openMessage({ userId: 'ada', messageId })
+  letFirst()
+  const older = await opening
+
+  t.match(older.signal.reason, { code: 'FST_JOURNAL_FENCED' })
+  t.equal(newer.signal.aborted, false)
+  t.strictSame(await Promise.all([older.record('answer', { by: 'older' }), newer.record('answer', { by: 'newer' })]), [false, true])
+  t.strictSame((await database.rows(messageId)).map((row) => row.payload), ['{"by":"newer"}'])
+  t.equal(app.journal.stats().producers, 1)
+})

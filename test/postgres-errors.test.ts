@@ -1,9 +1,9 @@
-import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
 import pg from 'pg'
 import { test } from 'tap'
 import { failureKind, type FailureKind } from '../plugin/postgres-errors.js'
 import { createTestDatabase } from './helper/database.js'
+import { listenOnFreePort } from './helper/free-port.js'
 
 /** What a server's error looks like, as far as it is looked at. */
 const failure = (code: unknown) => Object.assign(new Error('no'), { code, severity: 'ERROR' })
@@ -58,9 +58,7 @@ test('what Postgres and its client really throw', async (t) => {
 
 test('a server that refuses connections, and one that cuts them, are transient', async (t) => {
   const server = createServer((socket) => socket.destroy())
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo // it listens on TCP
+  const port = await listenOnFreePort(server)
   const connect = async (): Promise<unknown> => await new pg.Client({ host: '127.0.0.1', port }).connect().catch((error: unknown) => error)
 
   t.equal(failureKind(await connect()), 'transient')

@@ -1,10 +1,11 @@
-import { connect as connectTcp, createServer, type AddressInfo } from 'node:net'
+import { connect as connectTcp, createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { messageTopic } from '../plugin/keys.js'
 import { startApp, type TestApp } from './helper/app.js'
 import { createTestDatabase } from './helper/database.js'
 import { connect, ids } from './helper/sse.js'
 import { countStatements } from './helper/writing.js'
+import { listenOnFreePort } from './helper/free-port.js'
 
 const databaseUrl = await createTestDatabase(t)
 const redis = new URL(process.env.TEST_REDIS_URL ?? '')
@@ -31,9 +32,8 @@ async function startProxy (t: Test) {
       socket.on('close', () => { other.destroy() })
     }
   })
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
   t.teardown(() => { server.close() })
-  const { port } = server.address() as AddressInfo // it listens on TCP
+  const port = await listenOnFreePort(server)
   return {
     url: `redis://127.0.0.1:${port}`,
     /** From now on; resolves when a SUBSCRIBE has been sent. */

@@ -75,6 +75,7 @@ function watch ({ port, messageIds, last, cursor, comeBack }: StormConfig, index
           if (answered) storm.cutAt ||= monotonicMs()
           else storm.refused++
           toldMs = viewer.retryMs ?? toldMs
+          // As a browser does: it waits as long as the server has told it.
           setTimeout(open, comeBack === 'told' ? toldMs : AT_ONCE_RETRY_MS, isBack ? viewer.last : cursor, true)
         }
       })

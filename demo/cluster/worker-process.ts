@@ -39,8 +39,7 @@ export function forkWorker (worker: number, settings: Omit<WorkerSettings, 'self
   }
 
   return {
-    /* c8 ignore next -- a fork that fails has no pid, and says so by `exited` */
-    pid: child.process.pid ?? 0,
+    pid: Number(child.process.pid), // a fork that fails has none, and says so by `exited`
     worker,
     producer,
     ready: false,

@@ -3,6 +3,7 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import { readSession } from '../session.js'
 
+/** Fastify's own answer to an error. The library has the same for its routes, and does not export it: an app writes its own. */
 export const ErrorAnswer = Type.Object({
   statusCode: Type.Integer(),
   code: Type.Optional(Type.String()),

@@ -41,8 +41,8 @@ export function createUploadStore (pool: Pool, producer: string): UploadStore {
     },
 
     async countPassages (uploadId) {
-      const { rows } = await pool.query('select position from demo_passages where upload_id = $1', [uploadId])
-      return rows.length
+      const { rows: [row] } = await pool.query<{ count: number }>('select count(*)::int from demo_passages where upload_id = $1', [uploadId])
+      return Number(row?.count)
     },
 
     async finish (uploadId) {

@@ -35,23 +35,16 @@ export async function createAnswering (app: FastifyInstance, { answerer, store, 
     if (!committed && !message.signal.aborted) throw new Error('An event of the answer could not be recorded')
   }
 
-  /** The user is asked before the message ends: a worker that dies in between asks again, and never not at all. */
-  async function ask ({ messageId, userId }: Message, plan: Step[], next: number): Promise<void> {
-    const question = plan[next - 1]
-    /* c8 ignore next -- for the compiler: such an end stands behind its question, and every message is a session's */
-    if (question?.type !== 'approval' || userId === null) return
-    await app.journal.requestApproval({ userId, messageId, approvalId: question.approvalId, action: question.action })
-  }
-
   /** Says what is left, up to the next end; whether there is more behind that. */
-  async function say (message: Message, plan: Step[]): Promise<boolean> {
+  async function say (message: Message, { messageId, userId }: OpenAnswer, plan: Step[]): Promise<boolean> {
     let next = message.openedAt + 1
     for await (const step of pace(plan.slice(next), tokensPerSecond, message.signal)) {
       if (step.type === 'end') {
-        await ask(message, plan, next)
         await message.end({ reason: step.reason })
         return next + 1 < plan.length && !message.signal.aborted
       }
+      // The user is asked before that is recorded: a worker that dies in between asks again, and never not at all
+      if (step.type === 'approval') await app.journal.requestApproval({ userId, messageId, approvalId: step.approvalId, action: step.action })
       await record(message, step)
       next++
     }
@@ -84,7 +77,7 @@ export async function createAnswering (app: FastifyInstance, { answerer, store, 
     produce(answer, message, async () => {
       if (plan === null) throw new AnswerError('The server stopped in the middle of this answer, and a model cannot go on in mid-sentence. Please ask again.')
       // The user may have decided before the end that waits for it was recorded
-      if (await say(message, plan)) await carryOn(answer)
+      if (await say(message, answer, plan)) await carryOn(answer)
     })
   }
 
@@ -98,7 +91,7 @@ export async function createAnswering (app: FastifyInstance, { answerer, store, 
       const answer = { messageId, userId: owner, plan }
       await store.begin({ ...answer, prompt })
       return (message) => produce(answer, message, async () => {
-        if (plan !== null) await say(message, plan)
+        if (plan !== null) await say(message, answer, plan)
         else if ('answer' in answerer) await sayLive(message, answerer.answer(prompt, message.signal, uploaded))
       })
     },

@@ -1,7 +1,6 @@
 import { createEventBuffer } from 'better-sse'
 import fc from 'fast-check'
-import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { frameOf, keyOf, messageIdOf, notificationFrameOf, payloadOf } from '../../bench/harness/workload.js'
 import { createBody, WireError } from '../../bench/load/body.js'
@@ -9,6 +8,7 @@ import { createConnection } from '../../bench/load/connection.js'
 import { createExpected } from '../../bench/load/expected.js'
 import { createNotifications } from '../../bench/load/notifications.js'
 import { createReading } from '../../bench/load/reading.js'
+import { listenOnFreePort } from '../helper/free-port.js'
 
 const KEY = keyOf(messageIdOf(0))
 const ROWS = 5
@@ -86,10 +86,8 @@ async function answer (t: Test, bytes: string): Promise<number> {
     socket.on('error', () => {})
     socket.once('data', () => { socket.end(bytes) })
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
   t.teardown(() => { server.close() })
-  return (server.address() as AddressInfo).port // it listens on TCP
+  return await listenOnFreePort(server)
 }
 
 async function connect (port: number): Promise<{ status: number, body: string, error: Error | null }> {

@@ -3,6 +3,7 @@ import type { Test } from 'tap'
 import type { Produce } from '../../plugin/index.js'
 import type { EventPayload, Health } from '../../client/index.js'
 import { startApp, type TestApp, type TestAppOptions } from '../helper/app.js'
+import { createWatcher } from '../helper/watcher.js'
 
 export interface ChatBody {
   prompt?: string
@@ -74,8 +75,7 @@ export interface Seen {
 }
 
 export function watch (): Seen {
-  const waiting = new Set<() => void>()
-  const look = (): void => { for (const check of waiting) check() }
+  const { look, until } = createWatcher()
   const seen: Seen = {
     events: [],
     health: [],
@@ -88,17 +88,7 @@ export function watch (): Seen {
       look()
     },
     get ids () { return seen.events.map(([, id]) => id) },
-    async until (condition) {
-      await new Promise<void>((resolve) => {
-        const check = (): void => {
-          if (!condition()) return
-          waiting.delete(check)
-          resolve()
-        }
-        waiting.add(check)
-        check()
-      })
-    }
+    until
   }
   return seen
 }

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import type { Teardown } from '../helper/database.js'
+import { listenOnFreePort } from '../helper/free-port.js'
 
 /**
  * A wire that breaks at a byte. What it cuts must not say `Connection: close`: Node's fetch takes such a response for
@@ -53,12 +54,11 @@ export async function startCuttingProxy (t: Teardown, target: string): Promise<C
     open.add(socket)
     socket.on('close', () => { open.delete(socket) })
   })
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
   t.teardown(async () => {
     proxy.cut()
     await new Promise((resolve) => { server.close(resolve) })
   })
-  const { port: own } = server.address() as AddressInfo // it listens on TCP
+  const own = await listenOnFreePort(server)
   const proxy: CuttingProxy = {
     url: `http://127.0.0.1:${own}`,
     get taken () { return taken },

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Test } from 'tap'
 import type { EventsOptions, Health, UserEvent } from '../../client/index.js'
 import { startApp, type TestApp, type TestAppOptions } from '../helper/app.js'
+import { createWatcher } from '../helper/watcher.js'
 
 export interface Pipe extends TestApp {
   /** A user of this test alone: Redis is shared by all files. */
@@ -56,8 +57,7 @@ export interface Reader {
 }
 
 export function createReader (): Reader {
-  const waiting = new Set<() => void>()
-  const look = (): void => { for (const check of waiting) check() }
+  const { look, until } = createWatcher()
   const ids: Array<string | null> = []
   const reader: Reader = {
     events: [],
@@ -80,17 +80,7 @@ export function createReader (): Reader {
         look()
       }
     },
-    async until (condition) {
-      await new Promise<void>((resolve) => {
-        const check = (): void => {
-          if (!condition(reader)) return
-          waiting.delete(check)
-          resolve()
-        }
-        waiting.add(check)
-        check()
-      })
-    }
+    until: async (condition) => await until(() => condition(reader))
   }
   return reader
 }

@@ -1,7 +1,8 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import type { Test } from 'tap'
+import { listenOnFreePort } from '../helper/free-port.js'
 
 export interface Asked {
   method: string
@@ -43,12 +44,11 @@ export async function startServer (t: Test, ...answers: Answer[]): Promise<Serve
     sockets.add(socket)
     socket.on('close', () => { sockets.delete(socket) })
   })
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
   t.teardown(async () => {
     for (const socket of sockets) socket.destroy()
     await new Promise((resolve) => { server.close(resolve) })
   })
-  const { port } = server.address() as AddressInfo // it listens on TCP
+  const port = await listenOnFreePort(server)
   return {
     url: `http://127.0.0.1:${port}`,
     asked,

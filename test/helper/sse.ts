@@ -2,6 +2,7 @@ import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import { once } from 'node:events'
 import http, { type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
 import type { Test } from 'tap'
+import { createWatcher } from './watcher.js'
 
 /** A real SSE connection, read by an independent parser. */
 export interface Connection {
@@ -46,7 +47,7 @@ export async function connect (t: Test, url: string, { user = 'ada', method = 'G
 function read (response: IncomingMessage): Connection {
   let raw = ''
   let over = false
-  const waiting = new Set<() => void>()
+  const { look, until } = createWatcher()
   const events: EventSourceMessage[] = []
   const comments: string[] = []
   const retries: number[] = []
@@ -59,7 +60,7 @@ function read (response: IncomingMessage): Connection {
   response.on('data', (chunk: string) => {
     raw += chunk
     parser.feed(chunk)
-    for (const check of waiting) check()
+    look()
   })
   const ended = new Promise<void>((resolve, reject) => {
     response.on('end', resolve)
@@ -67,7 +68,7 @@ function read (response: IncomingMessage): Connection {
   })
   const wake = (): void => {
     over = true
-    for (const check of waiting) check()
+    look()
   }
   ended.then(wake, wake)
 
@@ -80,16 +81,10 @@ function read (response: IncomingMessage): Connection {
     retries,
     ended,
     async until (condition) {
-      await new Promise<void>((resolve, reject) => {
-        const check = (): void => {
-          const holds = condition(connection)
-          if (!holds && !over) return
-          waiting.delete(check)
-          if (holds) resolve()
-          else reject(new Error(`the response ended first, after:\n${raw}`))
-        }
-        waiting.add(check)
-        check()
+      await until(() => {
+        const holds = condition(connection)
+        if (!holds && over) throw new Error(`the response ended first, after:\n${raw}`)
+        return holds
       })
     },
     cut () { response.destroy() }

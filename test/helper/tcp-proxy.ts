@@ -1,6 +1,7 @@
-import { createServer, connect, type AddressInfo, type Socket } from 'node:net'
+import { createServer, connect, type Socket } from 'node:net'
 import type { Teardown } from './database.js'
 import { createMessageFilter, type Verdict } from './resp-filter.js'
+import { listenOnFreePort } from './free-port.js'
 
 /** `toServer`: what clients send. `toClient`: what the server answers. */
 export type Direction = 'toServer' | 'toClient'
@@ -100,15 +101,11 @@ export async function startTcpProxy (t: Teardown, target: string, { filter }: Tc
     forward(client, upstream, 'toServer')
     forward(upstream, client, 'toClient', filter === undefined ? undefined : createMessageFilter(filter))
   })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  const address = server.address() as AddressInfo // it listens on TCP
+  const own = await listenOnFreePort(server)
 
   const proxy: TcpProxy = {
-    port: address.port,
-    url: through(target, address.port),
+    port: own,
+    url: through(target, own),
     get connections () { return links.size },
     get refused () { return refused },
     dropped,

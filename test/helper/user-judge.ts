@@ -85,16 +85,15 @@ function judgeReading ({ stored, published, isTrimmed }: UserEvidence, { from, p
   }
 
   const start = from ?? events[0]?.id
-  const end = last // one that finished has had one that says so, or came when all was over
   const got = new Set(events.map(({ id }) => id))
-  const missed = (id: string): boolean => start !== undefined && end !== undefined && compareStreamIds(id, start) > 0 && compareStreamIds(id, end) <= 0 && !got.has(id)
+  const missed = (id: string): boolean => start !== undefined && last !== undefined && compareStreamIds(id, start) > 0 && compareStreamIds(id, last) <= 0 && !got.has(id)
   complaints.push(...stored.filter(({ id }) => missed(id)).map(({ id }) => `did not get ${id}, which is still there`))
   const acknowledged = published.flatMap(({ id }) => id ?? [])
   if (acknowledged.some(missed) && asides.length === 0) complaints.push('was not told that something is gone')
   if (presentSince !== null && finished) {
     const oldest = stored[0]?.id ?? '0-0'
     for (const { id, payload } of published.slice(presentSince)) {
-      if (typeof id === 'string' && !got.has(id) && compareStreamIds(id, oldest) >= 0 && compareStreamIds(id, end ?? '0-0') <= 0) complaints.push(`was there and did not get ${brief(payload)}, ${id}`)
+      if (typeof id === 'string' && !got.has(id) && compareStreamIds(id, oldest) >= 0 && compareStreamIds(id, last ?? '0-0') <= 0) complaints.push(`was there and did not get ${brief(payload)}, ${id}`)
     }
   }
   for (const data of asides) {

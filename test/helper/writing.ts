@@ -4,6 +4,7 @@ import pg from 'pg'
 import type { Test } from 'tap'
 import { messageTopic } from '../../plugin/keys.js'
 import type { Teardown } from './database.js'
+import { createWatcher } from './watcher.js'
 
 export interface Row {
   sequence_no: number
@@ -118,31 +119,19 @@ export interface Topics {
 export async function listen (t: Teardown, app: FastifyInstance, ...messageIds: string[]): Promise<Topics> {
   const connection = app.redis.duplicate()
   t.teardown(async () => { connection.disconnect() })
-  const waiting = new Set<() => void>()
+  const { look, until } = createWatcher()
   const marker = randomUUID()
   let markers = 0
   const topics: Topics = {
     texts: [],
     get envelopes () { return topics.texts.map((text): Published => JSON.parse(text)) },
     onText: () => {},
-    until: async (count) => await wait(() => topics.texts.length >= count),
+    until: async (count) => await until(() => topics.texts.length >= count),
     async flushed () {
       const wanted = markers + 1
       await app.redis.publish(marker, '') // behind what the app has sent on this connection
-      await wait(() => markers >= wanted)
+      await until(() => markers >= wanted)
     }
-  }
-
-  function wait (condition: () => boolean): Promise<void> {
-    return new Promise((resolve) => {
-      const check = (): void => {
-        if (!condition()) return
-        waiting.delete(check)
-        resolve()
-      }
-      waiting.add(check)
-      check()
-    })
   }
 
   connection.on('message', (topic, text) => {
@@ -152,7 +141,7 @@ export async function listen (t: Teardown, app: FastifyInstance, ...messageIds: 
       topics.texts.push(text)
       topics.onText(text)
     }
-    for (const check of waiting) check()
+    look()
   })
   await connection.subscribe(marker, ...messageIds.map(messageTopic))
   return topics
