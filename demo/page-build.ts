@@ -11,24 +11,24 @@ const sources = ['demo/page', 'client', 'demo/vite.config.ts', 'package-lock.jso
 /** Where the built page is. */
 export const pageFolder = join(root, 'demo', 'dist')
 
-/** Builds the page if it is missing, or older than any of its sources. Resolves with how long that took, in ms; null: there was nothing to do. */
-export async function buildPage (): Promise<number | null> {
-  const builtAt = await changedAt(join(pageFolder, 'index.html'))
+/** Builds the page into `folder` if it is missing there, or older than any of its sources, and says so. */
+export async function buildPage (say: (line: string) => void, folder = pageFolder): Promise<void> {
+  const builtAt = await changedAt(join(folder, 'index.html'))
   const changes = await Promise.all(sources.map((source) => changedAt(join(root, source))))
-  if (builtAt > Math.max(...changes)) return null
+  if (builtAt > Math.max(...changes)) return
   const startedAt = performance.now()
-  await build()
-  return performance.now() - startedAt
+  await build(folder)
+  say(`Page:     built in ${((performance.now() - startedAt) / 1000).toFixed(1)} s`)
 }
 
 /** Next door and then moved into place, so that a page that is served is always a whole one. */
-async function build (): Promise<void> {
-  const draft = await mkdtemp(join(dirname(pageFolder), '.dist-'))
+async function build (folder: string): Promise<void> {
+  const draft = await mkdtemp(join(dirname(folder), '.dist-'))
   try {
     const vite = await import('vite')
     await vite.build({ configFile, logLevel: 'warn', build: { outDir: draft, emptyOutDir: true } })
-    await rm(pageFolder, { recursive: true, force: true })
-    await rename(draft, pageFolder).catch(ignoreTaken)
+    await rm(folder, { recursive: true, force: true })
+    await rename(draft, folder).catch(ignoreTaken)
   } finally {
     await rm(draft, { recursive: true, force: true })
   }

@@ -31,8 +31,7 @@ export async function runDemo (config: DemoConfig, say: (line: string) => void):
   }
 
   try {
-    const buildMs = await buildPage()
-    if (buildMs !== null) say(`Page:     built in ${(buildMs / 1000).toFixed(1)} s`)
+    await buildPage(say)
     const { databaseUrl, where } = await findPostgres()
     say(`Postgres: ${where}`)
     const redis = await findRedis()

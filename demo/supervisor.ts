@@ -26,8 +26,8 @@ export interface Self {
 export interface Supervisor {
   readonly self: Self
   state (): Promise<DemoState>
-  /** Of a worker that lives; else null. */
-  pidOf (producer: string): Promise<number | null>
+  /** Of a worker that lives. */
+  pidOf (producer: string): Promise<number | undefined>
   /** SIGKILL, to whichever worker that is. Never rejects. */
   kill (producer: string): Promise<void>
   /** SIGKILL to the demo's own Redis, or starts it again; resolves with whether it runs. */

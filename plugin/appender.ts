@@ -80,10 +80,12 @@ export function createAppender (connection: Connection): Appender {
       }
       const rows = await appendAll(events)
       if (rows.length === 0) return refusals
-      const writers = writersOf(events)
-      for (const [place, missing, late] of rows) {
-        if (late === 't') throw new LateError(LATE)
-        for (const event of writers[Number(place) - 1] ?? []) refusals.set(event, missing === 't' ? 'missing' : 'fenced')
+      if (rows.some(([, , late]) => late === 't')) throw new LateError(LATE)
+      const missing = new Map(rows.map(([place, isMissing]) => [Number(place), isMissing === 't']))
+      for (const [index, writer] of writersOf(events).entries()) {
+        const isMissing = missing.get(index + 1)
+        if (isMissing === undefined) continue
+        for (const event of writer) refusals.set(event, isMissing ? 'missing' : 'fenced')
       }
       return refusals
     },

@@ -33,6 +33,7 @@ export function createClusterSubscriber (redis: Redis, log: LimitedLog, onHealth
     const open = nodes.get(key)
     if (open !== undefined) return open
     const client = cluster.nodes('master').find(({ options }) => `${options.host}:${options.port}` === key)
+    /* c8 ignore next -- the slots tell of a node before the client knows it; a test can move slots, but not stop the client in between */
     if (client === undefined) return undefined
     const node = createNodeSubscriber(client, SHARDED, log, { onHealth: look, onMoved: () => { cluster.refreshSlotsCache() } })
     nodes.set(key, node)
@@ -44,6 +45,7 @@ export function createClusterSubscriber (redis: Redis, log: LimitedLog, onHealth
     const key = cluster.slots[slotOf(topic)]?.[0]
     if (key !== undefined && key === from) return
     if (from !== undefined) nodes.get(from)?.unsubscribe(topic)
+    /* c8 ignore next 4 -- as above: a topic is without a node for as long as the client does not know its slot's */
     const node = key === undefined ? undefined : connect(key)
     topics.set(topic, { listener, node: node === undefined ? undefined : key })
     if (node === undefined) adrift.add(topic)

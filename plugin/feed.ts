@@ -205,7 +205,7 @@ export class Feed<Position> implements TopicListener {
     recent.push(entry)
     this.#recentBytes += entry.frame.length
     while (recent.length > MAX_RECENT_ENTRIES || (this.#recentBytes > MAX_RECENT_BYTES && recent.length > 1)) {
-      this.#recentBytes -= recent.shift()?.frame.length ?? 0
+      for (const { frame } of recent.splice(0, 1)) this.#recentBytes -= frame.length
     }
   }
 

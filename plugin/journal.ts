@@ -18,9 +18,8 @@ export interface JournalRow {
 /** The frames of some rows, one behind the other. */
 export interface JournalFrames {
   rows: number
-  /** The number of the last row, and its type; `null` without rows. */
-  last: number | null
-  eventType: string | null
+  /** `null` without rows. */
+  last: { sequenceNo: number, eventType: string } | null
   text: string
   /** Nothing stands behind `last`. */
   complete: boolean
@@ -125,9 +124,13 @@ export function createJournal (connection: PooledConnection, lockMessages: LockM
     },
 
     async readFrames (messageId, cursor, rows, eventNames) {
-      const [row] = await connection.query('readFrames', [messageId, cursor, rows, eventNames])
-      const [count, last, eventType = null, text, complete] = row ?? []
-      return { rows: Number(count), last: last == null ? null : Number(last), eventType, text: text ?? '', complete: complete === 't' }
+      const [[count, last, eventType, text, complete] = []] = await connection.query('readFrames', [messageId, cursor, rows, eventNames])
+      return {
+        rows: Number(count),
+        last: last == null ? null : { sequenceNo: Number(last), eventType: String(eventType) },
+        text: text ?? '',
+        complete: complete === 't'
+      }
     },
 
     async findMessage (messageId) {

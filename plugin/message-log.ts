@@ -81,6 +81,7 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
     return {
       frames: Buffer.from(text),
       rows: rows.length,
+      /* c8 ignore next -- they were there a moment ago, and may have been deleted since */
       last: last?.sequenceNo ?? cursor,
       terminal: last !== undefined && isTerminal(last),
       complete: rows.length === 0
@@ -114,12 +115,12 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
         const frames = Buffer.from(page.text)
         if (page.rows > 0) frameBytes = frames.length / page.rows
         if (frames.length > limits.bytes) return cut(frames, limits.bytes) ?? await readRows(messageId, cursor)
-        const { rows, last, eventType, text, complete } = page
+        const { rows, last, text, complete } = page
         return {
           frames,
           rows,
-          last: last ?? cursor,
-          terminal: last !== null && isTerminal({ eventType: eventType ?? '', payload: lastPayload(text) }),
+          last: last?.sequenceNo ?? cursor,
+          terminal: last !== null && isTerminal({ eventType: last.eventType, payload: lastPayload(text) }),
           complete
         }
       }

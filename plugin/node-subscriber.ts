@@ -172,6 +172,7 @@ export function createNodeSubscriber (redis: Redis, dialect: Dialect, log: Limit
       changed.add(topic)
       schedule()
     },
+    /* c8 ignore next -- whether it was refused or not when its Cluster is looked at hangs on what else moves at the time */
     retry () { if (refused) sendAgain() },
     close () {
       clearInterval(pinging)

@@ -1,5 +1,5 @@
 import type { LimitedLog } from './limited-log.js'
-import { isCluster, type Redis } from './redis.js'
+import { execute, isCluster, type Redis } from './redis.js'
 
 export interface Publication {
   topic: string
@@ -53,7 +53,7 @@ export function createPublisher (redis: Redis, log: LimitedLog): Publisher {
     }
     const pipeline = redis.pipeline()
     for (const { topic, envelope } of publications) pipeline.publish(topic, envelope)
-    for (const [error] of await pipeline.exec() ?? []) if (error !== null) throw error
+    for (const [error] of await execute(pipeline)) if (error !== null) throw error
   }
 
   async function publishSharded (publications: readonly Publication[]): Promise<void> {

@@ -27,8 +27,12 @@ export async function askAll (redis: Redis, timeoutMs: number, commands: readonl
   checkReady(redis)
   const pipeline = redis.pipeline()
   for (const [name, ...args] of commands) pipeline.call(name, ...args)
-  const answers = await within(timeoutMs, redis, commands.length, pipeline.exec()) ?? []
+  const answers = await within(timeoutMs, redis, commands.length, execute(pipeline))
   return answers.map(([error, answer]) => error ?? answer)
+}
+
+export async function execute (pipeline: ReturnType<Redis['pipeline']>): Promise<Array<[error: Error | null, answer: unknown]>> {
+  return await pipeline.exec() as Array<[error: Error | null, answer: unknown]> // only a transaction's answer may be null
 }
 
 /** One command. Rejects when Redis is away, says no, or does not answer within `timeoutMs`. */

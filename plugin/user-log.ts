@@ -157,6 +157,6 @@ function toEntries (answer: unknown): Entry[] {
   const entries = answer as Array<[id: string, fields: string[]]> // the reply of XRANGE and XREVRANGE
   return entries.map(([id, fields]) => {
     const name = fields.findIndex((field, index) => index % 2 === 0 && field === 'event')
-    return { id, envelope: name < 0 ? null : fields[name + 1] ?? null }
+    return { id, envelope: name < 0 ? null : String(fields[name + 1]) }
   })
 }

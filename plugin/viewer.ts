@@ -105,6 +105,7 @@ export class Viewer<Position> implements Sink, OpenResponse {
   }
 
   #drained (): void {
+    /* c8 ignore next -- a response that has been ended tells of no drain over HTTP/1; nothing says that it never will */
     if (this.#state !== 'full') return
     this.#state = 'open'
     this.#response?.setTimeout(0)

@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import http from 'node:http'
+import { text } from 'node:stream/consumers'
 import { test } from 'tap'
 import { addressOf, allFramesOf, ask, cookieOf, eventsOf, framesOf, next, post, textOf } from './helper/demo.js'
 import { startDemoCluster } from './helper/demo-cluster.js'
@@ -55,4 +58,32 @@ test('an answer goes on under its id when its worker is killed, nothing lost and
       await replaced(cookie, pid)
     })
   }
+})
+
+test('a worker has the other one killed for a message, and lives on', async (t) => {
+  const { url, bothWorkers, replaced, readOn } = await startDemoCluster(t)
+  const asked = await ask(url, { prompt })
+  const [cookie, messageId] = [cookieOf(asked), asked.headers.get('x-message-id')]
+  await bothWorkers(cookie)
+  /** A connection that is kept leads to one worker for as long as it stands. */
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => { agent.destroy() })
+  const request = async (method: string, path: string, body?: object): Promise<unknown> => {
+    const outgoing = http.request(`${url}${path}`, { method, agent, headers: { cookie, ...body !== undefined && { 'content-type': 'application/json' } } })
+    outgoing.end(body === undefined ? undefined : JSON.stringify(body))
+    const [response] = await once(outgoing, 'response') as [http.IncomingMessage]
+    return JSON.parse(await text(response))
+  }
+  await eventually(async () => {
+    const { journal } = await request('GET', '/api/stats') as { journal: { producers: number } }
+    if (journal.producers > 0) for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy()
+    return journal.producers === 0
+  })
+  const { pid } = await request('POST', '/api/demo/kill', { messageId }) as { pid: number }
+  const stats = await request('GET', '/api/stats') as { pid: number }
+  t.not(stats.pid, pid, 'the one that was asked is not the one that was killed')
+  const frames: string[] = []
+  await readOn(cookie, addressOf(url, asked), frames)
+  t.same(eventsOf(frames).map(({ id }) => id), frames.map((_, index) => index), 'every number once')
+  await replaced(cookie, pid)
 })

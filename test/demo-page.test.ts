@@ -1,4 +1,7 @@
+import { utimes } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test } from 'tap'
+import { buildPage } from '../demo/page-build.js'
 import { cookieOf, live, startDemo } from './helper/demo.js'
 
 const answerer = live(async function * () {})
@@ -39,4 +42,19 @@ test('without a built page a placeholder says so, and gives a session all the sa
   t.match(await response.text(), /<title>fastify-message-journal<\/title>[^]*not built/)
   t.match(cookieOf(response), /^journal_demo_session=/)
   t.equal(response.headers.get('content-security-policy'), csp)
+})
+
+test('the page is built when it is missing or older than its sources, and else left alone', async (t) => {
+  const folder = join(t.testdir(), 'dist')
+  const lines: string[] = []
+  const build = async () => await buildPage((line) => { lines.push(line) }, folder)
+  await build()
+  t.match(lines, [/^Page: {5}built in \d+\.\d s$/])
+  const { url } = await startDemo(t, { answerer, pageFolder: folder })
+  t.match(await (await fetch(`${url}/`)).text(), /<script type="module"[^>]* src="\/assets\/[^"]+\.js"/)
+  await build()
+  t.equal(lines.length, 1)
+  await utimes(join(folder, 'index.html'), 0, 0)
+  await build()
+  t.equal(lines.length, 2)
 })

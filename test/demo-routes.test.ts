@@ -32,8 +32,29 @@ test('a worker is killed once its answer is out; one that is gone is not', async
   t.equal(await killed, supervisor.self.producer)
   t.equal((await post(`${url}/api/demo/kill`, cookie, { messageId: randomUUID() })).status, 404)
 
-  const gone = await startDemo(t, { answerer, supervisor: loneSupervisor({ pidOf: async () => null }) })
+  const gone = await startDemo(t, { answerer, supervisor: loneSupervisor({ pidOf: async () => undefined }) })
   t.equal((await post(`${gone.url}/api/demo/kill`, await openSession(gone.url), {})).status, 404)
+})
+
+test('the worker that produces a message is killed for it, by whoever owns the message', async (t) => {
+  let goOn = (): void => {}
+  const wait = new Promise<void>((resolve) => { goOn = resolve })
+  const supervisor = loneSupervisor()
+  const { url } = await startDemo(t, {
+    supervisor,
+    answerer: live(async function * () {
+      yield 'one'
+      await wait
+    })
+  })
+  const asked = await ask(url, { prompt: 'one' })
+  const messageId = asked.headers.get('x-message-id')
+  t.equal((await post(`${url}/api/demo/kill`, await openSession(url), { messageId })).status, 404)
+  const response = await post(`${url}/api/demo/kill`, cookieOf(asked), { messageId })
+  t.same([response.status, await response.json()], [202, { pid: process.pid }])
+  goOn()
+  await allFramesOf(asked)
+  t.same(supervisor.killed, [supervisor.self.producer])
 })
 
 test('only a Redis of the demo\'s own is stopped and started', async (t) => {

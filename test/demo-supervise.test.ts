@@ -17,7 +17,7 @@ async function startWorkers (t: Test, databaseUrl: string, hear: (line: string) 
     range: { host: '127.0.0.1', port, last: port },
     redis: foreignRedis('redis-server'),
     exclusive: true,
-    mostFailures: 2,
+    mostFailures: 3,
     say: (line) => {
       lines.push(line)
       hear(line)
@@ -41,7 +41,7 @@ test('a worker that cannot be started again is tried again, but not for ever, an
   await client.end()
   process.kill(state.workers[0]?.pid ?? 0, 'SIGKILL')
   const error = await failed
-  t.match(error.message, /^worker 1 could not be started again, 2 times: .*schema/)
+  t.match(error.message, /^worker 1 could not be started again, 3 times: .*schema/)
   t.match(lines, [/^Worker 1 \(process \d+\) is gone: SIGKILL\. Starting another one\.$/])
   await close()
   await t.rejects(fetch(url))

@@ -75,8 +75,8 @@ t.test('an event type with CR, LF or NUL forges nothing, live and replayed', asy
 })
 
 t.test('an event type that is longer than a page is replayed all the same', async (t) => {
-  const [, withNames] = await recordAndReplay(t, [['long'.repeat(50_000), { n: 1 }], ['short', { n: 2 }]])
-  t.same(withNames?.events.map(({ id, event }) => [id, event?.length]), [['0', 5], ['1', 200_000], ['2', 5], ['3', 3]])
+  const [, withNames] = await recordAndReplay(t, [['long'.repeat(150_000), { n: 1 }], ['short', { n: 2 }]])
+  t.same(withNames?.events.map(({ id, event }) => [id, event?.length]), [['0', 5], ['1', 600_000], ['2', 5], ['3', 3]])
 })
 
 t.test('rows that other programs wrote, pretty-printed and with any line breaks, replay as valid SSE', async (t) => {

@@ -115,3 +115,13 @@ test('positions are compared as numbers, and the one of a reader who says nothin
   t.same([sign('9-0', '10-0'), sign('10-2', '10-10'), sign('10-10', '10-2'), sign('5-5', '5-5')], [-1, -1, 1, 0])
   t.same([sign(UNKNOWN, '0-0'), sign('0-0', UNKNOWN), sign(UNKNOWN, UNKNOWN)], [-1, 1, 0])
 })
+
+test('a cursor that says nothing, where there is nothing: the reader is told, and begins at the start', async (t) => {
+  const { read } = await startLog(t)
+  t.match(await read(UNKNOWN), { ids: ['notice'], last: '0-0', complete: true, rows: 0 })
+})
+
+test('an entry never follows another one for certain: something may have been added between', async (t) => {
+  const { log } = await startLog(t)
+  t.equal(log.isNext('1-0', '1-1'), false)
+})

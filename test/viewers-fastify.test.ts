@@ -1,13 +1,14 @@
 import postgres from '@fastify/postgres'
 import redis from '@fastify/redis'
 import Fastify from 'fastify'
-import { once } from 'node:events'
+import { once, type EventEmitter } from 'node:events'
 import http2 from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import messageJournal from '../plugin/index.js'
 import { startApp } from './helper/app.js'
 import { createTestDatabase } from './helper/database.js'
+import { gate } from './helper/gate.js'
 import { eventually, upTo } from './helper/journal.js'
 import { connect, frames, ids } from './helper/sse.js'
 
@@ -117,4 +118,47 @@ t.test('a client that has left before the answer begins costs nothing', async (t
   await app.journal.recordEvent(messageId, 0, 'end')
   await next.until(({ events }) => events.length === 1)
   t.same(ids(next), ['0'])
+})
+
+t.test('a hook may treat the answer as the stream that it looks like', async (t) => {
+  const seen: string[] = []
+  const { app, url } = await startApp(t, {
+    extend (app) {
+      app.addHook('onSend', async (_request, _reply, payload) => {
+        const stream = payload as EventEmitter // what Fastify types as unknown
+        const listener = (): void => {}
+        for (const method of ['on', 'once', 'off', 'removeListener'] as const) {
+          if (stream[method]('close', listener) === stream) seen.push(method)
+        }
+      })
+    }
+  })
+  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  await app.journal.recordEvent(messageId, 0, 'answer', { n: 1 })
+  const reader = await connect(t, `${url}/api/messages/${messageId}/events`)
+  await reader.until(({ events }) => events.length === 1)
+  t.same(seen, ['on', 'once', 'off', 'removeListener'])
+})
+
+t.test('a stream that begins while the app closes is a retry, and ends', async (t) => {
+  const [closing, answered] = [gate(), gate()]
+  const { app, url } = await startApp(t, {
+    extend (app) {
+      app.addHook('onSend', async () => {
+        app.close()
+        await closing.opened
+      })
+      app.addHook('preClose', async () => { // behind the plugin's
+        closing.open()
+        await answered.opened
+      })
+    }
+  })
+  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  await app.journal.recordEvent(messageId, 0, 'answer', { n: 1 })
+  const reader = await connect(t, `${url}/api/messages/${messageId}/events`)
+  await reader.ended
+  t.same(reader.events, [])
+  t.ok(reader.retries.length > 0)
+  answered.open()
 })

@@ -40,7 +40,7 @@ export type PrimaryCalls = {
   /** This worker will go, in good order; resolves when another one, if there is one, has taken its work over. */
   leave: { takes: string, gives: void }
   state: { takes: null, gives: DemoState }
-  pidOf: { takes: string, gives: number | null }
+  pidOf: { takes: string, gives: number | undefined }
   kill: { takes: string, gives: void }
   setRedis: { takes: boolean, gives: boolean }
 }

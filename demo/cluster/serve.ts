@@ -7,7 +7,8 @@ import type { PortRange, PrimaryCalls, WorkerCalls, WorkerSettings } from './pro
 
 /** Does what the primary asks, until that asks it to stop, or is gone. */
 export function startWorker (): void {
-  let building: Promise<Demo> | undefined
+  let building: Promise<Demo> = Promise.reject(new Error('the worker was not told to build its app'))
+  building.catch(() => {}) // unless it is asked for
   let producer: string | undefined
 
   const primary = createPeer<PrimaryCalls, WorkerCalls>(process, {
@@ -16,16 +17,11 @@ export function startWorker (): void {
       building = build(settings)
       await building
     },
-    listen: async (range) => await listen((await built()).app, range),
-    adopt: async (producers) => { await (await built()).adopt(producers) },
-    findOrphans: async (living) => await (await built()).findOrphans(living),
+    listen: async (range) => await listen((await building).app, range),
+    adopt: async (producers) => { await (await building).adopt(producers) },
+    findOrphans: async (living) => await (await building).findOrphans(living),
     stop: async () => { await stop() }
   })
-
-  async function built (): Promise<Demo> {
-    if (building === undefined) throw new Error('the worker was not told to build its app')
-    return await building
-  }
 
   async function build ({ self, logLevel, openai, ...settings }: WorkerSettings): Promise<Demo> {
     const supervisor: Supervisor = {
@@ -39,7 +35,7 @@ export function startWorker (): void {
   }
 
   async function stop (): Promise<void> {
-    const demo = await building?.catch(() => undefined)
+    const demo = await building.catch(() => undefined)
     await demo?.app.close()
     // Behind the answer to the primary; a cluster's worker ends with its channel
     setImmediate(() => { process.disconnect() })

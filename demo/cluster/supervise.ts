@@ -29,6 +29,8 @@ const stopTimeoutMs = 5_000
 const shortLifeMs = 1_000
 const firstBackoffMs = 250
 const mostBackoffMs = 5_000
+/** Before work that could not be gone on with is tried again. */
+const retryMs = 250
 
 /**
  * Two workers behind one port. One that dies, in whatever way, is replaced, and what it was at is gone on with by one
@@ -38,16 +40,14 @@ export async function supervise ({ settings, range, redis, say, exclusive, mostF
   const living = new Set<WorkerProcess>()
   const orphans = new Set<string>()
   const closing = new AbortController()
-  let fail = (_error: Error): void => {}
+  let fail: (error: Error) => void
   const failed = new Promise<Error>((resolve) => { fail = resolve })
   let adopting: Promise<void> | undefined
 
   const find = (producer: string) => [...living].find((worker) => worker.producer === producer)
   const handlers: Handlers<Omit<PrimaryCalls, 'hello'>> = {
     async leave (producer) {
-      const worker = find(producer)
-      if (worker === undefined || closing.signal.aborted) return
-      worker.ready = false
+      for (const worker of living) worker.ready &&= worker.producer !== producer
       orphans.add(producer)
       adopt()
       await adopting
@@ -56,7 +56,7 @@ export async function supervise ({ settings, range, redis, say, exclusive, mostF
       workers: [...living].filter(({ ready }) => ready).map(({ pid, worker }) => ({ pid, worker })).sort((a, b) => a.worker - b.worker),
       redis: redis.state()
     }),
-    pidOf: (producer) => find(producer)?.pid ?? null,
+    pidOf: (producer) => find(producer)?.pid,
     kill: (producer) => { find(producer)?.kill() },
     setRedis: (running) => redis.set(running)
   }
@@ -80,24 +80,22 @@ export async function supervise ({ settings, range, redis, say, exclusive, mostF
     return where
   }
 
+  function adopt (): void { adopting ??= adoptAll() }
+
   /** One at a time; a worker that dies over it, or cannot, has it tried again by the next. */
-  function adopt (): void {
-    adopting ??= (async () => {
-      for (let heir = anyReady(); heir !== undefined && orphans.size > 0 && !closing.signal.aborted; heir = anyReady()) {
-        const producers = [...orphans]
-        try {
-          await heir.call('adopt', producers)
-          for (const producer of producers) orphans.delete(producer)
-        } catch (error) {
-          if (!living.has(heir)) continue
-          say(`Worker ${heir.worker} could not go on with another one's work: ${messageOf(error)}`)
-          await pause(1_000)
-        }
+  async function adoptAll (): Promise<void> {
+    await null // `adopting` is this call first
+    for (let heir = anyReady(); heir !== undefined && orphans.size > 0 && !closing.signal.aborted; heir = anyReady()) {
+      const producers = [...orphans]
+      try {
+        await heir.call('adopt', producers)
+        for (const producer of producers) orphans.delete(producer)
+      } catch (error) {
+        say(`Worker ${heir.worker} could not go on with another one's work: ${messageOf(error)}`)
+        await pause(retryMs)
       }
-    })().finally(() => {
-      adopting = undefined
-      if (orphans.size > 0 && anyReady() !== undefined && !closing.signal.aborted) adopt()
-    })
+    }
+    adopting = undefined // in the turn in which nothing was left: whoever comes next calls again
   }
 
   async function adoptEarlier (heir: WorkerProcess): Promise<void> {
@@ -135,7 +133,6 @@ export async function supervise ({ settings, range, redis, say, exclusive, mostF
       } catch (error) {
         worker.kill()
         const how = await worker.exited
-        if (closing.signal.aborted) return null
         if (++failures < mostFailures) continue
         fail(new Error(`worker ${place} could not be started again, ${failures} times: ${messageOf(error)} (${how})`))
         return null
@@ -173,5 +170,5 @@ export async function supervise ({ settings, range, redis, say, exclusive, mostF
 }
 
 function messageOf (error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  return (error as Error).message // calls reject with nothing else
 }

@@ -29,9 +29,9 @@ export function forkWorker (worker: number, settings: Omit<WorkerSettings, 'self
   const producer = randomUUID()
   const child = cluster.fork()
   const exited = once(child.process, 'exit').then(([code, signal]) => String(signal ?? `exit code ${code}`))
-  let hear = (): void => {}
+  let hear: () => void
   const heard = new Promise<void>((resolve) => { hear = resolve })
-  const { call } = createPeer<WorkerCalls, PrimaryCalls>(child.process, { ...handlers, hello: hear })
+  const { call } = createPeer<WorkerCalls, PrimaryCalls>(child.process, { ...handlers, hello: () => { hear() } })
 
   async function build (): Promise<void> {
     await Promise.race([heard, exited.then((how) => { throw new Error(`worker ${worker} ended before it was ready: ${how}`) })])

@@ -43,8 +43,8 @@ export const demoRoutes: FastifyPluginAsyncTypebox<DemoRouteOptions> = async (ap
   }, async (request, reply) => {
     const { messageId } = request.body
     const producer = messageId === undefined ? supervisor.self.producer : await store.producerOf(messageId, requireSession(request))
-    const pid = producer === null ? null : await supervisor.pidOf(producer)
-    if (producer === null || pid === null) throw new NotFoundError('Nobody is producing this message')
+    const pid = producer === null ? undefined : await supervisor.pidOf(producer)
+    if (producer === null || pid === undefined) throw new NotFoundError('Nobody is producing this message')
     // Not before: it may be this very process
     reply.raw.once('close', () => { supervisor.kill(producer) })
     return reply.code(202).send({ pid })

@@ -1,7 +1,8 @@
 import t from 'tap'
 import { createMessageId, resumeMessage, streamMessage, type MessageEnd } from '../../client/index.js'
 import { ask, eventsOf, eventually, upTo } from '../helper/journal.js'
-import { gate, headers, startChat, watch, type Seen } from './chat.js'
+import { headers, startChat, watch, type Seen } from './chat.js'
+import { gate } from '../helper/gate.js'
 import { cutsOf, startCuttingProxy } from './cutting-proxy.js'
 
 const ANSWER = ['Häuser 😀\ud83d', '\ude00\r\n']

@@ -5,7 +5,8 @@ import { createMessageId, resumeMessage, stopMessage, streamMessage } from '../.
 import type { Message } from '../../plugin/index.js'
 import { startApp } from '../helper/app.js'
 import { ask, eventsOf, insertEvents, makeMessage, upTo } from '../helper/journal.js'
-import { gate, headers, hurried, startChat, watch } from './chat.js'
+import { headers, hurried, startChat, watch } from './chat.js'
+import { gate } from '../helper/gate.js'
 import { startCuttingProxy } from './cutting-proxy.js'
 
 async function twoWords (message: Message): Promise<void> {

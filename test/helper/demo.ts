@@ -20,7 +20,7 @@ export function loneSupervisor (overrides: Partial<Supervisor> = {}): Supervisor
     self,
     killed,
     state: async () => ({ workers: [{ pid: process.pid, worker: 1 }], redis: { kind: 'redis-server', running: true, controllable: false } }),
-    pidOf: async (producer) => producer === self.producer ? process.pid : null,
+    pidOf: async (producer) => producer === self.producer ? process.pid : undefined,
     kill: async (producer) => { killed.push(producer) },
     setRedis: async (running) => running,
     ...overrides
