@@ -54,7 +54,7 @@ export function createAppender (connection: Connection): Appender {
 
   /** A row for each writer who was refused: its place, whether the message is missing, and whether its numbers are late. */
   async function appendAll (events: readonly NewEvent[]): Promise<ArrayRow[]> {
-    const writers = writersOf(events).flatMap(([first]) => first ?? []) // it has one
+    const writers = writersOf(events).map(({ first }) => first)
     const finishing = events.filter((event) => event.finish !== null)
     const values: unknown[] = [
       arrayOf(events, (event) => event.messageId),
@@ -85,7 +85,7 @@ export function createAppender (connection: Connection): Appender {
       for (const [index, writer] of writersOf(events).entries()) {
         const isMissing = missing.get(index + 1)
         if (isMissing === undefined) continue
-        for (const event of writer) refusals.set(event, isMissing ? 'missing' : 'fenced')
+        for (const event of writer.events) refusals.set(event, isMissing ? 'missing' : 'fenced')
       }
       return refusals
     },
@@ -112,13 +112,13 @@ export function createAppender (connection: Connection): Appender {
 }
 
 /** The events of each message and epoch, in their order. */
-function writersOf<E extends NewEvent> (events: readonly E[]): E[][] {
-  const writers = new Map<string, E[]>()
+function writersOf<E extends NewEvent> (events: readonly E[]): Array<{ first: E, events: E[] }> {
+  const writers = new Map<string, { first: E, events: E[] }>()
   for (const event of events) {
-    const writer = `${event.messageId} ${event.epoch}`
-    const own = writers.get(writer)
-    if (own === undefined) writers.set(writer, [event])
-    else own.push(event)
+    const key = `${event.messageId} ${event.epoch}`
+    const writer = writers.get(key)
+    if (writer === undefined) writers.set(key, { first: event, events: [event] })
+    else writer.events.push(event)
   }
   return [...writers.values()]
 }

@@ -168,3 +168,11 @@ test('two takeovers in one process whose answers come in the other order: the ne
   t.strictSame((await database.rows(messageId)).map((row) => row.payload), ['{"by":"newer"}'])
   t.equal(app.journal.stats().producers, 1)
 })
+
+test('a number that an app has chosen in another process: what the message records next goes behind it', async (t) => {
+  const { first, second, database } = await startTwo(t)
+  const message = await first.app.journal.openMessage({ userId: 'ada' })
+  t.equal(await second.app.journal.recordEvent(message.messageId, 5, 'answer', { by: 'app' }), true)
+  t.equal(await message.record('answer', { by: 'message' }), true)
+  t.strictSame((await database.rows(message.messageId)).map((row) => [row.sequence_no, row.payload]), [[5, '{"by":"app"}'], [6, '{"by":"message"}']])
+})

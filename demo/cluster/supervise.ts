@@ -109,15 +109,15 @@ export async function supervise ({ settings, range, redis, say, exclusive, mostF
 
   /** Keeps a place filled. Never a fork bomb: what dies young is replaced later each time, and in the end not at all. */
   async function keep (first: WorkerProcess, shared: PortRange): Promise<void> {
-    for (let worker = first, failures = 0; ;) {
+    let worker: WorkerProcess | null = first
+    let failures = 0
+    while (worker !== null) {
       const readyAt = performance.now()
       const how = await worker.exited
       if (closing.signal.aborted) return
       failures = performance.now() - readyAt < shortLifeMs ? failures + 1 : 0
       say(`Worker ${worker.worker} (process ${worker.pid}) is gone: ${how}. Starting another one.`)
-      const next = await replace(worker.worker, failures, shared)
-      if (next === null) return
-      worker = next
+      worker = await replace(worker.worker, failures, shared)
     }
   }
 
