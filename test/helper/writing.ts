@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import pg from 'pg'
 import type { Test } from 'tap'
 import { messageTopic } from '../../plugin/keys.js'
@@ -129,6 +130,7 @@ export async function listen (t: Teardown, app: FastifyInstance, ...messageIds: 
     until: async (count) => await until(() => topics.texts.length >= count),
     async flushed () {
       const wanted = markers + 1
+      await nextTurn() // in which what is settled by now is published
       await app.redis.publish(marker, '') // behind what the app has sent on this connection
       await until(() => markers >= wanted)
     }
