@@ -113,7 +113,7 @@ t.test('a reader that stops reading is cut after stallTimeoutMs, and goes on wit
   t.same([...got, ...ids(again)], published.slice(1))
 })
 
-t.test('a reader that never reads costs less than 1 MiB, or two pages where a notification is large', async (t) => {
+t.test('a reader that never reads costs less than 1 MiB, or two pages where a notification is large', NEEDS_REAL_REDIS, async (t) => {
   const user = await startUser(t, MANY)
   const { databaseUrl } = user
   const child = await startAppProcess(t, { databaseUrl, redisUrl: process.env.TEST_REDIS_URL ?? '', ...MANY, maxConnectionsPerUser: 0, maxReplaysPerUser: 0 })
