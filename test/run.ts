@@ -4,7 +4,7 @@
  * and leaves no process and no folder, also when tap fails, when it is interrupted, or when a server does not start.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { constants, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -68,10 +68,11 @@ async function runTap (env: NodeJS.ProcessEnv): Promise<number> {
 
 async function main (): Promise<number> {
   const folder = await mkdtemp(join(tmpdir(), 'journal-test-'))
+  await chmod(folder, 0o711) // as root, Postgres runs as another user, who has to get in
   const { DATABASE_URL, REDIS_URL } = process.env
   // Both are awaited even if one fails, so that the other can be stopped
   const [postgres, redis] = await Promise.allSettled([
-    DATABASE_URL ? { url: DATABASE_URL, stop: async () => {} } : startPostgres({ dataDir: folder, persistent: false, settings: FAST }),
+    DATABASE_URL ? { url: DATABASE_URL, stop: async () => {} } : startPostgres({ dataDir: join(folder, 'postgres'), persistent: false, settings: FAST }),
     REDIS_URL ? { url: REDIS_URL, stop: async () => {} } : startRedis()
   ])
   try {
@@ -82,7 +83,8 @@ async function main (): Promise<number> {
     const [version, { kind, version: redisVersion }] = await Promise.all([describePostgres(databaseUrl), describeRedis(redisUrl)])
     console.log(`Tests run on Postgres ${version} (${DATABASE_URL ? 'DATABASE_URL' : 'private'}) and ${kind} ${redisVersion} (${REDIS_URL ? 'REDIS_URL' : 'private'})`)
     if (interruption !== undefined) return 128 + constants.signals[interruption]
-    return await runTap({ ...process.env, TEST_DATABASE_URL: databaseUrl, TEST_REDIS_URL: redisUrl, TEST_REDIS_KIND: kind })
+    // What a test that is killed leaves behind goes with the rest
+    return await runTap({ ...process.env, TMPDIR: folder, TEST_DATABASE_URL: databaseUrl, TEST_REDIS_URL: redisUrl, TEST_REDIS_KIND: kind })
   } finally {
     for (const server of [postgres, redis]) {
       if (server.status === 'fulfilled') await server.value.stop()

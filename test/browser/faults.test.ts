@@ -1,7 +1,7 @@
 import { browserTest } from './browser.js'
 import { checkWhole, openChat } from './chat.js'
 
-browserTest('servers', 40, async (t, { url, visit }) => {
+browserTest('servers', 15, async (t, { url, visit }) => {
   await t.test('an answer goes on when the process that writes it is killed', async (t) => {
     const chat = await openChat(await visit(t), url)
     await chat.ask('Tell me of the white whale', 10)
