@@ -58,10 +58,12 @@ export function createClusterSubscriber (redis: Redis, log: LimitedLog, onHealth
     const used = new Set([...topics.values()].map(({ node }) => node))
     for (const [key, node] of nodes) {
       if (used.has(key)) node.retry()
+      /* c8 ignore start -- whether a node is without topics when the slots are looked at hangs on which slots a random id has */
       else {
         nodes.delete(key)
         node.close()
       }
+      /* c8 ignore stop */
     }
     look()
   }
