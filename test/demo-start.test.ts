@@ -16,13 +16,10 @@ import { listenOnFreePort } from './helper/free-port.js'
 const redisUrl = process.env['TEST_REDIS_URL'] ?? ''
 const sessionSecret = 's'.repeat(32)
 
-/**
- * `npm start` without npm, and with this process's own TypeScript loader: another one's output would spoil the coverage.
- * The process is gone at the latest when the test is.
- */
+/** `npm start` without npm. The process is gone at the latest when the test is. */
 function start (t: Test, env: NodeJS.ProcessEnv) {
   const { DATABASE_URL, REDIS_URL, PORT, ...inherited } = process.env
-  const child = spawn(process.execPath, [...process.execArgv, fileURLToPath(new URL('../demo/start.ts', import.meta.url))], {
+  const child = spawn(process.execPath, [fileURLToPath(new URL('../demo/start.js', import.meta.url))], {
     env: { ...inherited, DEMO_DATA_DIR: join(tmpdir(), 'never-made'), ...env },
     stdio: ['ignore', 'pipe', 'pipe']
   })

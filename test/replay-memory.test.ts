@@ -48,10 +48,10 @@ process.stdin.on('end', () => process.exit())
 `
 
 async function startChild (databaseUrl: string) {
-  const child = spawn(process.execPath, ['--expose-gc', '--import', 'tsx', '--input-type=module', '--eval', CHILD], {
+  const child = spawn(process.execPath, ['--expose-gc', '--input-type=module', '--eval', CHILD], {
     cwd: new URL('..', import.meta.url),
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: { PATH: process.env.PATH, DATABASE_URL: databaseUrl, REDIS_URL: process.env.TEST_REDIS_URL, _TAPJS_PROCESSINFO_COVERAGE_: '0' } // run by tsx, it would be measured by other lines than tap's
+    env: { PATH: process.env.PATH, DATABASE_URL: databaseUrl, REDIS_URL: process.env.TEST_REDIS_URL, _TAPJS_PROCESSINFO_COVERAGE_: '0' } // which takes memory
   })
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   const line = async (): Promise<string> => String((await lines.next()).value)

@@ -8,12 +8,16 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { constants, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import pg from 'pg'
+import { buildPage } from '../demo/page-build.js'
 import { startPostgres } from '../demo/services/postgres.js'
 import { describeRedis, startRedis } from '../demo/services/redis.js'
 import { guardProcess } from '../demo/services/server-process.js'
+import { compileProject } from './compile.js'
 
 const TAP_STOP_TIMEOUT_MS = 15_000
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
 /** Nothing here is worth a disk write: the data dies with the run. */
 const FAST = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', max_connections: '300' }
@@ -50,11 +54,12 @@ async function describePostgres (url: string): Promise<string> {
 }
 
 /** In a session of its own, so that Ctrl-C reaches it once, from here, and nothing it started can be left over. */
-async function runTap (env: NodeJS.ProcessEnv): Promise<number> {
+async function runTap (cwd: string, env: NodeJS.ProcessEnv): Promise<number> {
   const script = join(dirname(createRequire(import.meta.url).resolve('tap/package.json')), 'dist/esm/run.mjs')
   // The tests that the stand-in cannot run leave lines that nothing else reaches
   const coverage = env.TEST_REDIS_KIND === 'js-redis-server' ? ['--allow-incomplete-coverage'] : []
-  tap = spawn(process.execPath, [script, ...process.argv.slice(2), ...coverage], { stdio: 'inherit', detached: true, env })
+  const args = process.argv.slice(2).map((arg) => arg.replace(/\.test\.ts$/, '.test.js'))
+  tap = spawn(process.execPath, [script, ...args, ...coverage], { cwd, stdio: 'inherit', detached: true, env })
   const callOffGuard = tap.pid === undefined ? () => {} : guardProcess(-tap.pid, 'SIGTERM')
   const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
     tap?.once('error', reject)
@@ -82,9 +87,18 @@ async function main (): Promise<number> {
     const redisUrl = redis.value.url
     const [version, { kind, version: redisVersion }] = await Promise.all([describePostgres(databaseUrl), describeRedis(redisUrl)])
     console.log(`Tests run on Postgres ${version} (${DATABASE_URL ? 'DATABASE_URL' : 'private'}) and ${kind} ${redisVersion} (${REDIS_URL ? 'REDIS_URL' : 'private'})`)
+    const project = join(folder, 'project')
+    await buildPage(console.log)
+    await compileProject(ROOT, project)
     if (interruption !== undefined) return 128 + constants.signals[interruption]
-    // What a test that is killed leaves behind goes with the rest
-    return await runTap({ ...process.env, TMPDIR: folder, TEST_DATABASE_URL: databaseUrl, TEST_REDIS_URL: redisUrl, TEST_REDIS_KIND: kind })
+    return await runTap(project, {
+      ...process.env,
+      TMPDIR: folder, // what a test that is killed leaves behind goes with the rest
+      NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --enable-source-maps`,
+      TEST_DATABASE_URL: databaseUrl,
+      TEST_REDIS_URL: redisUrl,
+      TEST_REDIS_KIND: kind
+    })
   } finally {
     for (const server of [postgres, redis]) {
       if (server.status === 'fulfilled') await server.value.stop()

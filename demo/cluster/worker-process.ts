@@ -1,6 +1,7 @@
 import cluster from 'node:cluster'
 import { once } from 'node:events'
 import { randomUUID } from 'node:crypto'
+import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createPeer, type Handlers, type Peer } from './peer.js'
 import type { PrimaryCalls, WorkerCalls, WorkerSettings } from './protocol.js'
@@ -21,9 +22,10 @@ export interface WorkerProcess extends Peer<WorkerCalls> {
 // that is killed would stay open, and be answered by nobody.
 cluster.schedulingPolicy = cluster.SCHED_NONE
 
-const script = fileURLToPath(new URL('./worker.ts', import.meta.url))
+/** TypeScript, with this process's own loader, or what it was compiled to. */
+const script = fileURLToPath(new URL(`./worker${extname(import.meta.url)}`, import.meta.url))
 
-/** Forks a worker, with this process's own TypeScript loader, and tells it to build its app: `built` says how that went. */
+/** Forks a worker and tells it to build its app: `built` says how that went. */
 export function forkWorker (worker: number, settings: Omit<WorkerSettings, 'self'>, handlers: Handlers<Omit<PrimaryCalls, 'hello'>>): WorkerProcess & { built: Promise<void> } {
   cluster.setupPrimary({ exec: script, args: [] })
   const producer = randomUUID()

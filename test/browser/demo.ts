@@ -7,14 +7,14 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { createTestDatabase } from '../helper/database.js'
 
-const script = fileURLToPath(new URL('../../demo/start.ts', import.meta.url))
+const script = fileURLToPath(new URL('../../demo/start.js', import.meta.url))
 
 /** `npm start`, on a database of the test's own and a private Redis. Resolves with the page's address. It is gone when the test is. */
 export async function startDemo (t: Test, tokensPerSecond: number): Promise<string> {
   const dataDir = await mkdtemp(join(tmpdir(), 'journal-browser-'))
   t.teardown(() => rm(dataDir, { recursive: true, force: true }))
   const { REDIS_URL, OPENAI_BASE_URL, ...env } = process.env
-  const child = spawn(process.execPath, ['--import', 'tsx', script], {
+  const child = spawn(process.execPath, [script], {
     env: {
       ...env,
       DATABASE_URL: await createTestDatabase(t),
@@ -23,7 +23,7 @@ export async function startDemo (t: Test, tokensPerSecond: number): Promise<stri
       DEMO_DATA_DIR: dataDir,
       LOG_LEVEL: 'fatal',
       TOKENS_PER_SECOND: String(tokensPerSecond),
-      _TAPJS_PROCESSINFO_COVERAGE_: '0' // run by tsx, it would be measured by other lines than tap's
+      _TAPJS_PROCESSINFO_COVERAGE_: '0' // other tests reach its lines, in less time
     },
     stdio: ['ignore', 'pipe', 'inherit']
   })

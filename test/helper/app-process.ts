@@ -14,11 +14,11 @@ export interface AppProcess {
   ask<T> (path: string, body?: object): Promise<T>
 }
 
-const SCRIPT = fileURLToPath(new URL('../fault/app-process.ts', import.meta.url))
+const SCRIPT = fileURLToPath(new URL('../fault/app-process.js', import.meta.url))
 
 /** Starts test/fault/app-process.ts; killed after the test, and at the end of our process. */
 export async function startAppProcess (t: Teardown, options: Partial<MessageJournalOptions> & { databaseUrl: string, redisUrl: string }): Promise<AppProcess> {
-  const child = spawn(process.execPath, ['--expose-gc', '--import', 'tsx', SCRIPT], {
+  const child = spawn(process.execPath, ['--expose-gc', SCRIPT], {
     stdio: ['pipe', 'pipe', 'inherit'],
     // Not a part of the tests: a process that is killed writes no coverage.
     env: { PATH: process.env.PATH, APP_OPTIONS: JSON.stringify(options), _TAPJS_PROCESSINFO_COVERAGE_: '0' }

@@ -91,6 +91,18 @@ t.test('a finished message that has no event at all is 204 to who has a cursor',
   t.equal((await connect(t, `${url}/api/messages/${messageId}/events`, { headers: { 'last-event-id': '0' } })).status, 204)
 })
 
+t.test('a cursor at the newest row of a message that is streaming waits for the next, be that row an end or not', async (t) => {
+  for (const newest of [2, 3]) {
+    const path = await createMessage('streaming')
+    const messageId = path.split('/').at(-2) ?? ''
+    if (newest === 3) await app.journal.recordEvent(messageId, 3, 'answer')
+    const reader = await connect(t, path, { headers: { 'last-event-id': String(newest) } })
+    await app.journal.recordEvent(messageId, newest + 1, 'end')
+    await reader.ended
+    t.same(ids(reader), [String(newest + 1)])
+  }
+})
+
 t.test('on a message that is streaming and has no event yet, any cursor waits for the first', async (t) => {
   for (const cursor of [undefined, '0', '7', 'x']) {
     const { messageId } = await app.journal.openMessage({ userId: 'ada' })
