@@ -18,11 +18,10 @@ export interface JournalRow {
 /** The frames of some rows, one behind the other. */
 export interface JournalFrames {
   rows: number
-  /** `null` without rows. */
-  last: { sequenceNo: number, eventType: string } | null
+  /** Of the last of them. */
+  last: number
+  eventType: string
   text: string
-  /** Nothing stands behind `last`. */
-  complete: boolean
 }
 
 export interface Message {
@@ -80,10 +79,10 @@ export interface Journal extends Appender {
   /** The rows past `cursor` in order: at most `rows`, and no more once their stored size has passed `bytes`. */
   readPage (messageId: string, cursor: number, rows: number, bytes: number): Promise<JournalRow[]>
   /**
-   * The next `rows` rows as SSE frames, if no event type and no payload has a line break; a carriage return stands
-   * for one whose payload has 2 KiB or more, or is compressed.
+   * The next `rows` rows as SSE frames, all or at most `together` in one text, if no event type and no payload has a
+   * line break; a carriage return stands for one whose payload has 2 KiB or more, or is compressed.
    */
-  readFrames (messageId: string, cursor: number, rows: number, eventNames: boolean): Promise<JournalFrames>
+  readFrames (messageId: string, cursor: number, rows: number, together: number | null, eventNames: boolean): Promise<JournalFrames[]>
   findMessage (messageId: string): Promise<MessageState | null>
   /** Makes the message, or takes it over under a new epoch if it may; `null`: it may not, or it belongs to another user. */
   openMessage (messageId: string, userId: string | null, mayContinue: boolean): Promise<OpenedMessage | null>
@@ -123,14 +122,12 @@ export function createJournal (connection: PooledConnection, lockMessages: LockM
       return (await connection.query('readPage', [messageId, cursor, rows, bytes])).map(toJournalRow)
     },
 
-    async readFrames (messageId, cursor, rows, eventNames) {
-      const [[count, last, eventType, text, complete] = []] = await connection.query('readFrames', [messageId, cursor, rows, eventNames])
-      return {
-        rows: Number(count),
-        last: last == null ? null : { sequenceNo: Number(last), eventType: String(eventType) },
-        text: text ?? '',
-        complete: complete === 't'
-      }
+    async readFrames (messageId, cursor, rows, together, eventNames) {
+      const values = [messageId, cursor, rows, eventNames]
+      const parts = together === null
+        ? await connection.query('readFrames', values)
+        : await connection.query('readFramesInParts', [...values, together])
+      return parts.map(([count, last, eventType, text]) => ({ rows: Number(count), last: Number(last), eventType: String(eventType), text: String(text) }))
     },
 
     async findMessage (messageId) {

@@ -9,7 +9,7 @@ export const START = -1
 /** What one read gives at most; it bounds what a reader that has stopped reading costs. */
 interface PageLimits {
   rows: number
-  /** Of the frames. Strings of 128 KiB and more are kept by V8 until a full collection. */
+  /** Of the frames. */
   bytes: number
 }
 
@@ -18,9 +18,10 @@ const PAGE: PageLimits = { rows: 512, bytes: 112 * 1024 }
 const LARGE_PAGE: PageLimits = { rows: 2_048, bytes: 448 * 1024 }
 /** Rows are not all of one size. */
 const FILL = 0.9
+/** A part of a large page: strings of 128 KiB and more are kept by V8 until a full collection. */
+const PART: PageLimits = { rows: 256, bytes: 64 * 1024 }
 const DATA = 'data: '
 const ID = '\nid: '
-const FRAME_END = '\n\n'
 
 export interface MessageLogOptions {
   /** The event types that end a message, in `event_type` or in `payload.type`. */
@@ -42,7 +43,7 @@ export interface MessageFrames {
 export function createMessageFrames (journal: Journal, options: MessageLogOptions): MessageFrames {
   const terminalTypes = new Set(options.terminalTypes)
   const linesPerFrame = options.eventNames ? 4 : 3
-  /** The mean of the last page: as many rows are asked for as fit in the next one if they are as large. */
+  /** The mean of the last page. */
   let frameBytes = 0
 
   function frame (eventType: string, payload: string, id?: number): string {
@@ -53,23 +54,14 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
     return terminalTypes.has(eventType) || terminalTypes.has(payloadType(payload) ?? '')
   }
 
-  /** The text of a page that has all of its rows, a line each. */
+  /** Whether these are the frames of all of the rows, a line each. */
   function isPlain ({ rows, text }: JournalFrames): boolean {
     return !text.includes('\r') && countLines(text) === rows * linesPerFrame
   }
 
-  /** The whole frames that fit in a page: the rows are larger than those that were read before. `null`: none fits. */
-  function cut (frames: Buffer, bytes: number): Page<number> | null {
-    const end = frames.lastIndexOf(FRAME_END, bytes - FRAME_END.length)
-    if (end < 0) return null
-    const text = frames.toString('utf8', 0, end + FRAME_END.length)
-    return {
-      frames: Buffer.from(text),
-      rows: countLines(text) / linesPerFrame,
-      last: Number(text.slice(text.lastIndexOf(ID) + ID.length)),
-      terminal: false,
-      complete: false
-    }
+  /** How many rows are asked for, if the next ones are as large as the last. */
+  function rowsWithin ({ rows, bytes }: PageLimits): number {
+    return Math.min(rows, Math.ceil(bytes * FILL / frameBytes))
   }
 
   /** Whether these are all, the next read says. */
@@ -79,7 +71,7 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
     let text = ''
     for (const { sequenceNo, eventType, payload } of rows) text += frame(eventType, payload, sequenceNo)
     return {
-      frames: Buffer.from(text),
+      frames: [text],
       rows: rows.length,
       /* c8 ignore next -- they were there a moment ago, and may have been deleted since */
       last: last?.sequenceNo ?? cursor,
@@ -108,24 +100,34 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
       isNext: (cursor, position) => position === cursor + 1,
       async read (messageId, cursor, hasPace) {
         const limits = hasPace ? LARGE_PAGE : PAGE
-        const wanted = Math.min(limits.rows, Math.ceil(limits.bytes * FILL / frameBytes))
-        const page = await journal.readFrames(messageId, cursor, wanted, options.eventNames)
+        const wanted = rowsWithin(limits)
+        const parts = await journal.readFrames(messageId, cursor, wanted, hasPace ? rowsWithin(PART) : null, options.eventNames)
+        if (parts.length === 0) return { frames: [], rows: 0, last: cursor, terminal: false, complete: true }
         // A large one has been left out; or another program's is pretty-printed.
-        if (!isPlain(page)) return await readRows(messageId, cursor)
-        const frames = Buffer.from(page.text)
-        if (page.rows > 0) frameBytes = frames.length / page.rows
-        if (frames.length > limits.bytes) return cut(frames, limits.bytes) ?? await readRows(messageId, cursor)
-        const { rows, last, text, complete } = page
+        if (!parts.every(isPlain)) return await readRows(messageId, cursor)
+        frameBytes = byteLength(parts) / countRows(parts)
+        // The rows are larger than those that were read before.
+        while (byteLength(parts) > limits.bytes) parts.pop()
+        const last = parts.at(-1)
+        if (last === undefined) return await readRows(messageId, cursor)
         return {
-          frames,
-          rows,
-          last: last?.sequenceNo ?? cursor,
-          terminal: last !== null && isTerminal({ eventType: last.eventType, payload: lastPayload(text) }),
-          complete
+          frames: parts.map(({ text }) => text),
+          rows: countRows(parts),
+          last: last.last,
+          terminal: isTerminal({ eventType: last.eventType, payload: lastPayload(last.text) }),
+          complete: countRows(parts) < wanted
         }
       }
     }
   }
+}
+
+function byteLength (parts: readonly JournalFrames[]): number {
+  return parts.reduce((bytes, { text }) => bytes + Buffer.byteLength(text), 0)
+}
+
+function countRows (parts: readonly JournalFrames[]): number {
+  return parts.reduce((sum, { rows }) => sum + rows, 0)
 }
 
 function countLines (text: string): number {

@@ -10,7 +10,7 @@ export interface Statement {
 }
 
 export type StatementName =
-  'append' | 'appendAndFinish' | 'appendOne' | 'findRefusal' | 'raiseFloor' | 'findTaken' | 'readFrames' | 'readPage' | 'findMessage' | 'findLatest' | 'openMessage' |
+  'append' | 'appendAndFinish' | 'appendOne' | 'findRefusal' | 'raiseFloor' | 'findTaken' | 'readFrames' | 'readFramesInParts' | 'readPage' | 'findMessage' | 'findLatest' | 'openMessage' |
   'heartbeat' | 'inspect' | 'finish' | 'deleteEvents' | 'deleteMessages'
 
 export type JournalStatements = Record<StatementName, Statement>
@@ -68,17 +68,8 @@ export function createStatements (schema: string | undefined): JournalStatements
       left join ${events} e on e.message_id = wanted.message_id and e.sequence_no = wanted.sequence_no
       where newest.sequence_no is not null`,
 
-    // The rows' frames as one text, as a row by itself costs this process most; line breaks within a payload stay as they
-    // are. A carriage return stands for a large payload, which bounds the text: a page that has any is read row by row.
-    readFrames: `
-      select page.rows, page.last, newest.event_type, page.text, page.rows < $3
-      from (
-        select count(*) as rows, max(sequence_no) as last, string_agg(case when ${IS_SMALL} then
-          case when $4::boolean then 'event: ' || event_type || E'\\n' else '' end
-            || 'data: ' || payload::text || E'\\nid: ' || sequence_no || E'\\n\\n' else E'\\r' end, '') as text
-        from (${nearest(events)}) row
-      ) page
-      left join ${events} newest on newest.message_id = $1 and newest.sequence_no = page.last`,
+    readFrames: frames(events, false),
+    readFramesInParts: frames(events, true),
 
     readPage: `
       select sequence_no, event_type, payload
@@ -190,6 +181,22 @@ const SIZE = 'pg_column_size(payload) * case when pg_column_compression(payload)
 
 /** Below 2 KiB, and so neither in the TOAST table nor, unless compressed, longer than it looks. */
 const IS_SMALL = 'pg_column_size(payload) < 2048 and pg_column_compression(payload) is null'
+
+/**
+ * The frames of all rows, or of up to $5 rows each, as one text, as a row by itself costs this process most. Line breaks
+ * within a payload stay as they are. A carriage return stands for a large payload, which bounds the text: a page that
+ * has any is read row by row.
+ */
+function frames (events: string, inParts: boolean): string {
+  return `
+      select count(*), max(sequence_no),
+        (select event_type from ${events} where message_id = $1 and sequence_no = max(page.sequence_no)),
+        string_agg(case when ${IS_SMALL} then
+          case when $4::boolean then 'event: ' || event_type || E'\\n' else '' end
+            || 'data: ' || payload::text || E'\\nid: ' || sequence_no || E'\\n\\n' else E'\\r' end, '')
+      from (${inParts ? `select *, sequence_no / $5::int as part from (${nearest(events)}) row order by part, sequence_no` : nearest(events)}) page
+      ${inParts ? 'group by part order by part' : 'having count(*) > 0'}`
+}
 
 function nearest (events: string): string {
   return `select sequence_no, event_type, payload from ${events} where message_id = $1 and sequence_no > $2 order by sequence_no limit $3`

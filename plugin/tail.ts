@@ -1,10 +1,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { DatedPage, Feed, FeedTail } from './feed.js'
 
+/** Some frames: those that many readers are given are encoded once. */
+export type Frames = Buffer | readonly string[]
+
 /** Where a tail's bytes go. */
 export interface Sink {
-  /** `false`: it has taken the chunk and wants no more until it calls `resume`. */
-  write (chunk: Buffer): boolean
+  /** `false`: it has taken the frames and wants no more until it calls `resume`. */
+  write (frames: Frames): boolean
   /** The stream has ended. */
   end (): void
 }
@@ -112,7 +115,7 @@ export class Tail<Position> implements FeedTail<Position> {
     return current && this.#doubts === this.#feed.doubts && !this.#terminal && !this.#behind
   }
 
-  #deliver (frames: Buffer, last: Position, endsThere: boolean): void {
+  #deliver (frames: Frames, last: Position, endsThere: boolean): void {
     this.#cursor = last
     this.#terminal = endsThere && this.#feed.log.compare(last, this.#endsPast) > 0
     if (!this.#sink.write(frames)) this.#blocked = true

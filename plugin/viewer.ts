@@ -4,7 +4,7 @@ import type { Feeds } from './feeds.js'
 import { ignore } from './lend.js'
 import type { Beating, Pulse } from './pulse.js'
 import { encodeOpening, encodeRetry, jittered, KEEPALIVE } from './sse.js'
-import { Tail, type Place, type Sink } from './tail.js'
+import { Tail, type Frames, type Place, type Sink } from './tail.js'
 
 /** A response that is open, whatever it is about. */
 export interface OpenResponse extends Beating {
@@ -61,8 +61,8 @@ export class Viewer<Position> implements Sink, OpenResponse {
     else feed.subscribe(() => { tail.resume() })
   }
 
-  write (chunk: Buffer): boolean {
-    if (this.#response?.write(chunk) === true) return true
+  write (frames: Frames): boolean {
+    if (this.#response !== null && writeAll(this.#response, frames)) return true
     this.#state = 'full'
     this.#watch()
     return false
@@ -124,4 +124,14 @@ export class Viewer<Position> implements Sink, OpenResponse {
   off (): this { return this }
   removeListener (): this { return this }
   destroy (): void {}
+}
+
+/** As one write to the socket. */
+function writeAll (response: ServerResponse, frames: Frames): boolean {
+  if (frames instanceof Buffer) return response.write(frames)
+  response.cork()
+  let hasRoom = true
+  for (const text of frames) hasRoom = response.write(text)
+  response.uncork()
+  return hasRoom
 }

@@ -24,10 +24,10 @@ async function hold (t: Test, { app }: TestApp) {
   await client.query('begin')
   await client.query('lock table message_events in access exclusive mode')
   const waiting = async (): Promise<number> => {
-    // `page.rows` stands in the reading of a page alone: the reconciliation, which may be due, waits for the table too
+    // `string_agg` stands in the reading of a page alone: the reconciliation, which may be due, waits for the table too
     await client.query('select pg_stat_clear_snapshot()') // a transaction sees one state of pg_stat_activity until then
     const { rows } = await client.query<{ count: number }>(`select count(*)::int as count from pg_stat_activity
-      where datname = current_database() and wait_event_type = 'Lock' and query like '%page.rows%'`)
+      where datname = current_database() and wait_event_type = 'Lock' and query like '%string_agg%'`)
     return rows[0]?.count ?? 0
   }
   return {

@@ -7,7 +7,7 @@ import { createLimitedLog } from '../plugin/limited-log.js'
 import type { Entry, Log } from '../plugin/log.js'
 import { createReadQueue } from '../plugin/read-queue.js'
 import { Tail, type Sink } from '../plugin/tail.js'
-import { alwaysReady } from './helper/feeds.js'
+import { alwaysReady, textOf } from './helper/feeds.js'
 
 /** What can happen between the journal, the topic, a socket and its reader. */
 type Step =
@@ -53,14 +53,10 @@ function createMemoryLog (delays: number[]) {
       const page = past.slice(0, 3)
       for (let i = 0; i < after; i++) await turn()
       const last = page.at(-1)
-      return { frames: frame(...page.map(({ position }) => position)), rows: page.length, last: last?.position ?? cursor, terminal: last?.terminal ?? false, complete: past.length < 3 }
+      return { frames: page.map(({ position }) => `${position} `), rows: page.length, last: last?.position ?? cursor, terminal: last?.terminal ?? false, complete: past.length < 3 }
     }
   }
   return { rows, log }
-}
-
-function frame (...positions: number[]): Buffer {
-  return Buffer.from(positions.map((position) => `${position} `).join(''))
 }
 
 /** A client that reconnects with its cursor whenever the server ends its response. */
@@ -78,10 +74,10 @@ function createReader (open: (cursor: number, sink: Sink) => Tail<number>) {
     let over = false
     isOver = full = false
     const sink: Sink = {
-      write (chunk) {
+      write (frames) {
         if (full) errors.push('written while blocked')
         if (over) errors.push('written after the end')
-        text += chunk.toString()
+        text += textOf(frames)
         full = blocked
         return !blocked
       },
@@ -122,7 +118,7 @@ t.test('whatever is lost, repeated, late, blocked or cut, every reader gets ever
     const commit = (skip: number, terminal: boolean): Entry<number> => {
       const position = (rows.at(-1)?.position ?? -1) + skip
       rows.push({ position, terminal })
-      return { position, frame: frame(position), terminal }
+      return { position, frame: Buffer.from(`${position} `), terminal }
     }
     for (const step of steps) {
       switch (step.kind) {
