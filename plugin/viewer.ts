@@ -126,12 +126,13 @@ export class Viewer<Position> implements Sink, OpenResponse {
   destroy (): void {}
 }
 
-/** As one write to the socket. */
+/**
+ * `false`: a `drain` will come. The response is not corked for this: it would then count all of the texts, and the
+ * socket, which is what drains, each by itself. (Node corks the socket until the end of the turn.)
+ */
 function writeAll (response: ServerResponse, frames: Frames): boolean {
   if (frames instanceof Buffer) return response.write(frames)
-  response.cork()
   let hasRoom = true
-  for (const text of frames) hasRoom = response.write(text)
-  response.uncork()
+  for (const text of frames) hasRoom = response.write(text) && hasRoom
   return hasRoom
 }

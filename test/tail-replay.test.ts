@@ -24,7 +24,7 @@ function range (from: number, to: number): string[] {
   return Array.from({ length: to - from }, (_, i) => String(from + i))
 }
 
-for (const [rows, bytes] of [[1, 32], [511, 32], [512, 32], [513, 32], [5_000, 64], [1_000, 1_900], [40, 32_000], [10, 250_000], [3, 2_000_000]] as const) {
+for (const [rows, bytes] of [[1, 32], [511, 32], [512, 32], [513, 32], [5_000, 64], [8_000, 0], [1_000, 1_900], [40, 32_000], [10, 250_000], [3, 2_000_000]] as const) {
   t.test(`${rows} rows of ${bytes} bytes are replayed whole, from the start and from the middle`, async (t) => {
     const messageId = await createMessage(rows, bytes)
     await app.journal.recordEvent(messageId, rows, 'end')
