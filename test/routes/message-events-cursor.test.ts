@@ -103,6 +103,15 @@ t.test('a cursor at the newest row of a message that is streaming waits for the 
   }
 })
 
+t.test('a cursor at the newest row of a finished message that has no terminal event waits for that', async (t) => {
+  const path = await createMessage('complete')
+  await app.pg.query('delete from message_events where message_id = $1 and sequence_no = 2', [path.split('/').at(-2)])
+  const reader = await connect(t, path, { headers: { 'last-event-id': '1' } })
+  await reader.ended
+  t.equal(reader.status, 200)
+  t.same(ids(reader), ['2'])
+})
+
 t.test('on a message that is streaming and has no event yet, any cursor waits for the first', async (t) => {
   for (const cursor of [undefined, '0', '7', 'x']) {
     const { messageId } = await app.journal.openMessage({ userId: 'ada' })
