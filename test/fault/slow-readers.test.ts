@@ -115,6 +115,10 @@ t.test('a reader that never reads costs less than 1 MiB, on a message with 100,0
   warm.socket.resume()
   await eventually(() => warm.endsWith(events - 1))
   warm.socket.destroy()
+  await memory(0)
+  const still = openRaw(t, path) // and so for one that does not read
+  await memory(1)
+  still.socket.destroy()
   const before = await memory(0)
   openRaw(t, path)
   const one = await memory(1) - before
