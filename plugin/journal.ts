@@ -19,7 +19,7 @@ export interface JournalRow {
 export interface JournalFrames {
   rows: number
   /** Of the last of them. */
-  last: number
+  sequenceNo: number
   eventType: string
   text: string
 }
@@ -127,7 +127,7 @@ export function createJournal (connection: PooledConnection, lockMessages: LockM
       const parts = together === null
         ? await connection.query('readFrames', values)
         : await connection.query('readFramesInParts', [...values, together])
-      return parts.map(([count, last, eventType, text]) => ({ rows: Number(count), last: Number(last), eventType: String(eventType), text: String(text) }))
+      return parts.map(([count, sequenceNo, eventType, text]) => ({ rows: Number(count), sequenceNo: Number(sequenceNo), eventType: String(eventType), text: String(text) }))
     },
 
     async findMessage (messageId) {

@@ -64,20 +64,22 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
     return Math.min(rows, Math.ceil(bytes * FILL / frameBytes))
   }
 
+  /** The first of the parts, as many as fit in a page: their rows may be larger than those that were read before. */
+  function takeWithin (limit: number, parts: readonly JournalFrames[]): readonly JournalFrames[] {
+    const sizes = parts.map(({ text }) => Buffer.byteLength(text))
+    let bytes = sizes.reduce((sum, size) => sum + size, 0)
+    frameBytes = bytes / countRows(parts)
+    while (bytes > limit) bytes -= Number(sizes.pop())
+    return parts.slice(0, sizes.length)
+  }
+
   /** Whether these are all, the next read says. */
   async function readRows (messageId: string, cursor: number): Promise<Page<number>> {
     const rows = await journal.readPage(messageId, cursor, PAGE.rows, PAGE.bytes)
     const last = rows.at(-1)
-    let text = ''
-    for (const { sequenceNo, eventType, payload } of rows) text += frame(eventType, payload, sequenceNo)
-    return {
-      frames: [text],
-      rows: rows.length,
-      /* c8 ignore next -- they were there a moment ago, and may have been deleted since */
-      last: last?.sequenceNo ?? cursor,
-      terminal: last !== undefined && isTerminal(last),
-      complete: rows.length === 0
-    }
+    if (last === undefined) return nothingPast(cursor) // they have been deleted since they were found
+    const text = rows.map(({ sequenceNo, eventType, payload }) => frame(eventType, payload, sequenceNo)).join('')
+    return { frames: [text], rows: rows.length, last: last.sequenceNo, terminal: isTerminal(last), complete: false }
   }
 
   return {
@@ -102,28 +104,27 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
         const limits = hasPace ? LARGE_PAGE : PAGE
         const wanted = rowsWithin(limits)
         const parts = await journal.readFrames(messageId, cursor, wanted, hasPace ? rowsWithin(PART) : null, options.eventNames)
-        if (parts.length === 0) return { frames: [], rows: 0, last: cursor, terminal: false, complete: true }
+        const found = countRows(parts)
+        if (found === 0) return nothingPast(cursor)
         // A large one has been left out; or another program's is pretty-printed.
         if (!parts.every(isPlain)) return await readRows(messageId, cursor)
-        frameBytes = byteLength(parts) / countRows(parts)
-        // The rows are larger than those that were read before.
-        while (byteLength(parts) > limits.bytes) parts.pop()
-        const last = parts.at(-1)
+        const fitting = takeWithin(limits.bytes, parts)
+        const last = fitting.at(-1)
         if (last === undefined) return await readRows(messageId, cursor)
         return {
-          frames: parts.map(({ text }) => text),
-          rows: countRows(parts),
-          last: last.last,
+          frames: fitting.map(({ text }) => text),
+          rows: countRows(fitting),
+          last: last.sequenceNo,
           terminal: isTerminal({ eventType: last.eventType, payload: lastPayload(last.text) }),
-          complete: countRows(parts) < wanted
+          complete: found < wanted && fitting.length === parts.length
         }
       }
     }
   }
 }
 
-function byteLength (parts: readonly JournalFrames[]): number {
-  return parts.reduce((bytes, { text }) => bytes + Buffer.byteLength(text), 0)
+function nothingPast (cursor: number): Page<number> {
+  return { frames: [], rows: 0, last: cursor, terminal: false, complete: true }
 }
 
 function countRows (parts: readonly JournalFrames[]): number {

@@ -182,7 +182,7 @@ function useOwnCompilers (routes: FastifyInstance): void {
 /** Resolves when `done` does, or after `ms`. */
 async function within (ms: number, done: Promise<void>): Promise<void> {
   await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, ms)
+    const timer = setTimeout(resolve, ms) // a server that does not answer must not keep the app from closing
     done.then(() => {
       clearTimeout(timer)
       resolve()

@@ -44,7 +44,7 @@ if wanted > 0 then
 else redis.call('HDEL', KEYS[1], mine) end
 return allowed and 1 or 0`
 
-/** `max` 0: any number. */
+/** `max`: the option `maxConnectionsPerUser`, of which 0 is no limit. */
 export function createSlots (redis: Redis, max: number, log: LimitedLog): Slots {
   const process = randomUUID()
   const open = new Map<string, number>()

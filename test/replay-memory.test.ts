@@ -51,7 +51,7 @@ async function startChild (databaseUrl: string) {
   const child = spawn(process.execPath, ['--expose-gc', '--input-type=module', '--eval', CHILD], {
     cwd: new URL('..', import.meta.url),
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: { PATH: process.env.PATH, DATABASE_URL: databaseUrl, REDIS_URL: process.env.TEST_REDIS_URL, _TAPJS_PROCESSINFO_COVERAGE_: '0' } // which takes memory
+    env: { PATH: process.env.PATH, DATABASE_URL: databaseUrl, REDIS_URL: process.env.TEST_REDIS_URL, _TAPJS_PROCESSINFO_COVERAGE_: '0' } // counting what is reached takes memory
   })
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   const line = async (): Promise<string> => String((await lines.next()).value)

@@ -163,17 +163,23 @@ export function takeClock (t: Test): (ms: number) => void {
 
 /** Counts the journal's statements with such a name; they pass on to Postgres as they are. */
 export function countStatements (app: FastifyInstance, name: RegExp): () => number {
-  const watched = new WeakSet<object>()
   let count = 0
+  beforeStatements(app, name, () => { count++ })
+  return () => count
+}
+
+/** Calls `act` before each of the journal's statements with such a name is sent, which waits for its promise, if it gives one. */
+export function beforeStatements (app: FastifyInstance, name: RegExp, act: () => Promise<unknown> | void): void {
+  const watched = new WeakSet<object>()
   app.pg.pool.on('acquire', (client) => {
     if (watched.has(client)) return
     watched.add(client)
     const query = client.query
     client.query = function (this: unknown, ...args: unknown[]) {
       const [config] = args
-      if (typeof config === 'object' && config !== null && 'name' in config && name.test(String(config.name))) count++
-      return Reflect.apply(query, client, args)
+      const isNamed = typeof config === 'object' && config !== null && 'name' in config && name.test(String(config.name))
+      const acting = isNamed ? act() : undefined
+      return acting === undefined ? Reflect.apply(query, client, args) : acting.then(() => Reflect.apply(query, client, args))
     }
   })
-  return () => count
 }
