@@ -23,7 +23,7 @@ export interface DatedPage<Position> extends Page<Position> {
 
 /** Consecutive recent entries, ready to be written. */
 export interface Run<Position> {
-  frames: Buffer
+  frames: readonly Buffer[]
   last: Position
   terminal: boolean
 }
@@ -171,7 +171,7 @@ export class Feed<Position> implements TopicListener {
     const entries = consecutive(this.log, this.#recent, cursor)
     const last = entries.at(-1)
     if (last === undefined) return null
-    const run = { frames: joined(entries), last: last.position, terminal: last.terminal }
+    const run = { frames: [joined(entries)], last: last.position, terminal: last.terminal }
     this.#lastRun = { cursor, run }
     return run
   }

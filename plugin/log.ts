@@ -15,11 +15,8 @@ export interface Log<Position> {
 }
 
 export interface Page<Position> {
-  /**
-   * The rows' frames, one after another; without rows there are none. As texts, since Node encodes them into memory that
-   * is free again once they are sent, where a Buffer waits for the garbage collector.
-   */
-  frames: readonly string[]
+  /** The rows' frames, one after another; without rows there are none. */
+  frames: readonly Buffer[]
   /** How many rows its frames show. */
   rows: number
   /** The position of the last row; without rows, the cursor that was asked for, or the one that takes its place. */

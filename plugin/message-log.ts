@@ -64,13 +64,13 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
     return Math.min(rows, Math.ceil(bytes * FILL / frameBytes))
   }
 
-  /** The first of the parts, as many as fit in a page: their rows may be larger than those that were read before. */
-  function takeWithin (limit: number, parts: readonly JournalFrames[]): readonly JournalFrames[] {
-    const sizes = parts.map(({ text }) => Buffer.byteLength(text))
-    let bytes = sizes.reduce((sum, size) => sum + size, 0)
-    frameBytes = bytes / countRows(parts)
-    while (bytes > limit) bytes -= Number(sizes.pop())
-    return parts.slice(0, sizes.length)
+  /** As many of them as fit in a page: the rows may be larger than those that were read before. */
+  function countFitting (frames: readonly Buffer[], rows: number, limit: number): number {
+    let bytes = frames.reduce((sum, { length }) => sum + length, 0)
+    frameBytes = bytes / rows
+    let count = frames.length
+    while (bytes > limit) bytes -= Number(frames[--count]?.length)
+    return count
   }
 
   /** Whether these are all, the next read says. */
@@ -79,7 +79,7 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
     const last = rows.at(-1)
     if (last === undefined) return nothingPast(cursor) // they have been deleted since they were found
     const text = rows.map(({ sequenceNo, eventType, payload }) => frame(eventType, payload, sequenceNo)).join('')
-    return { frames: [text], rows: rows.length, last: last.sequenceNo, terminal: isTerminal(last), complete: false }
+    return { frames: [Buffer.from(text)], rows: rows.length, last: last.sequenceNo, terminal: isTerminal(last), complete: false }
   }
 
   return {
@@ -108,11 +108,12 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
         if (found === 0) return nothingPast(cursor)
         // A large one has been left out; or another program's is pretty-printed.
         if (!parts.every(isPlain)) return await readRows(messageId, cursor)
-        const fitting = takeWithin(limits.bytes, parts)
+        const frames = parts.map(({ text }) => Buffer.from(text))
+        const fitting = parts.slice(0, countFitting(frames, found, limits.bytes))
         const last = fitting.at(-1)
         if (last === undefined) return await readRows(messageId, cursor)
         return {
-          frames: fitting.map(({ text }) => text),
+          frames: frames.slice(0, fitting.length),
           rows: countRows(fitting),
           last: last.sequenceNo,
           terminal: isTerminal({ eventType: last.eventType, payload: lastPayload(last.text) }),

@@ -1,13 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { DatedPage, Feed, FeedTail } from './feed.js'
 
-/** Some frames: those that many readers are given are encoded once. */
-export type Frames = Buffer | readonly string[]
-
 /** Where a tail's bytes go. */
 export interface Sink {
   /** `false`: it has taken the frames and wants no more until it calls `resume`. */
-  write (frames: Frames): boolean
+  write (frames: readonly Buffer[]): boolean
   /** The stream has ended. */
   end (): void
 }
@@ -98,7 +95,7 @@ export class Tail<Position> implements FeedTail<Position> {
   }
 
   finish (last: Buffer | null): void {
-    if (last !== null) this.#sink.write(last)
+    if (last !== null) this.#sink.write([last])
     this.#end()
   }
 
@@ -115,7 +112,7 @@ export class Tail<Position> implements FeedTail<Position> {
     return current && this.#doubts === this.#feed.doubts && !this.#terminal && !this.#behind
   }
 
-  #deliver (frames: Frames, last: Position, endsThere: boolean): void {
+  #deliver (frames: readonly Buffer[], last: Position, endsThere: boolean): void {
     this.#cursor = last
     this.#terminal = endsThere && this.#feed.log.compare(last, this.#endsPast) > 0
     if (!this.#sink.write(frames)) this.#blocked = true
@@ -167,6 +164,6 @@ export class Tail<Position> implements FeedTail<Position> {
 
   #showAside (): void {
     if (this.#aside === null) return
-    while (this.#aside.length > 0 && !this.#blocked) this.#blocked = !this.#sink.write(Buffer.concat(this.#aside.splice(0)))
+    while (this.#aside.length > 0 && !this.#blocked) this.#blocked = !this.#sink.write(this.#aside.splice(0))
   }
 }

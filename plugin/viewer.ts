@@ -4,7 +4,7 @@ import type { Feeds } from './feeds.js'
 import { ignore } from './lend.js'
 import type { Beating, Pulse } from './pulse.js'
 import { encodeOpening, encodeRetry, jittered, KEEPALIVE } from './sse.js'
-import { Tail, type Frames, type Place, type Sink } from './tail.js'
+import { Tail, type Place, type Sink } from './tail.js'
 
 /** A response that is open, whatever it is about. */
 export interface OpenResponse extends Beating {
@@ -61,7 +61,7 @@ export class Viewer<Position> implements Sink, OpenResponse {
     else feed.subscribe(() => { tail.resume() })
   }
 
-  write (frames: Frames): boolean {
+  write (frames: readonly Buffer[]): boolean {
     if (this.#response !== null && writeAll(this.#response, frames)) return true
     this.#state = 'full'
     this.#watch()
@@ -127,12 +127,11 @@ export class Viewer<Position> implements Sink, OpenResponse {
 }
 
 /**
- * `false`: a `drain` will come. The response is not corked for this: it would then count all of the texts, and the
- * socket, which is what drains, each by itself. (Node corks the socket until the end of the turn.)
+ * `false`: a `drain` will come. The response is not corked for this: it would then count all of them, and the socket,
+ * which is what drains, each by itself. (Node corks the socket until the end of the turn.)
  */
-function writeAll (response: ServerResponse, frames: Frames): boolean {
-  if (frames instanceof Buffer) return response.write(frames)
+function writeAll (response: ServerResponse, frames: readonly Buffer[]): boolean {
   let hasRoom = true
-  for (const text of frames) hasRoom = response.write(text) && hasRoom
+  for (const chunk of frames) hasRoom = response.write(chunk) && hasRoom
   return hasRoom
 }

@@ -4,8 +4,8 @@ import { Feed } from '../plugin/feed.js'
 import { createLimitedLog } from '../plugin/limited-log.js'
 import type { Log } from '../plugin/log.js'
 import { createReadQueue } from '../plugin/read-queue.js'
-import { Tail, type Frames } from '../plugin/tail.js'
-import { alwaysReady, textOf } from './helper/feeds.js'
+import { Tail } from '../plugin/tail.js'
+import { alwaysReady } from './helper/feeds.js'
 
 /** A feed over a log in memory, and what its tails have written. */
 function createTopic () {
@@ -17,7 +17,7 @@ function createTopic () {
     async read (_key, cursor) {
       cursors.push(cursor)
       const past = rows.filter((position) => position > cursor)
-      return { frames: past.map((position) => `${position} `), rows: past.length, last: past.at(-1) ?? cursor, terminal: false, complete: true }
+      return { frames: past.map((position) => Buffer.from(`${position} `)), rows: past.length, last: past.at(-1) ?? cursor, terminal: false, complete: true }
     }
   }
   const feed = new Feed({ ...alwaysReady, start: -1, log, reads: createReadQueue(8, createLimitedLog(Fastify().log)) }, 'topic')
@@ -32,13 +32,13 @@ function createTopic () {
     show (text: string) { feed.announce({ position: null, frame: Buffer.from(text), terminal: false }) },
     /** A tail that is live at the end of the log. */
     async join () {
-      const chunks: Frames[] = []
+      const chunks: Array<readonly Buffer[]> = []
       const state = { blocked: false }
       const tail = new Tail(feed, { start: -1 }, { write: (frames) => { chunks.push(frames); return !state.blocked }, end () {} })
       tail.resume()
       while (!tail.isCurrent()) await turn()
       chunks.length = 0
-      return { tail, chunks, state, text: () => chunks.map(textOf).join('').replaceAll(/ +/g, ' ') }
+      return { tail, chunks, state, text: () => Buffer.concat(chunks.flat()).toString().replaceAll(/ +/g, ' ') }
     }
   }
 }

@@ -7,7 +7,7 @@ import { createLimitedLog } from '../plugin/limited-log.js'
 import type { Entry, Log } from '../plugin/log.js'
 import { createReadQueue } from '../plugin/read-queue.js'
 import { Tail, type Sink } from '../plugin/tail.js'
-import { alwaysReady, textOf } from './helper/feeds.js'
+import { alwaysReady } from './helper/feeds.js'
 
 /** What can happen between the journal, the topic, a socket and its reader. */
 type Step =
@@ -53,10 +53,14 @@ function createMemoryLog (delays: number[]) {
       const page = past.slice(0, 3)
       for (let i = 0; i < after; i++) await turn()
       const last = page.at(-1)
-      return { frames: page.map(({ position }) => `${position} `), rows: page.length, last: last?.position ?? cursor, terminal: last?.terminal ?? false, complete: past.length < 3 }
+      return { frames: page.map(({ position }) => frame(position)), rows: page.length, last: last?.position ?? cursor, terminal: last?.terminal ?? false, complete: past.length < 3 }
     }
   }
   return { rows, log }
+}
+
+function frame (position: number): Buffer {
+  return Buffer.from(`${position} `)
 }
 
 /** A client that reconnects with its cursor whenever the server ends its response. */
@@ -77,7 +81,7 @@ function createReader (open: (cursor: number, sink: Sink) => Tail<number>) {
       write (frames) {
         if (full) errors.push('written while blocked')
         if (over) errors.push('written after the end')
-        text += textOf(frames)
+        text += frames.join('')
         full = blocked
         return !blocked
       },
@@ -118,7 +122,7 @@ t.test('whatever is lost, repeated, late, blocked or cut, every reader gets ever
     const commit = (skip: number, terminal: boolean): Entry<number> => {
       const position = (rows.at(-1)?.position ?? -1) + skip
       rows.push({ position, terminal })
-      return { position, frame: Buffer.from(`${position} `), terminal }
+      return { position, frame: frame(position), terminal }
     }
     for (const step of steps) {
       switch (step.kind) {

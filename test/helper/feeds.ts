@@ -1,5 +1,4 @@
 import type { FeedContext } from '../../plugin/feed.js'
-import type { Frames } from '../../plugin/tail.js'
 
 /** For a feed whose announcements the test makes itself: the topic counts as subscribed as soon as anybody asks. */
 export const alwaysReady: Pick<FeedContext<number>, 'subscriber' | 'topic' | 'hear'> = {
@@ -12,8 +11,4 @@ export const alwaysReady: Pick<FeedContext<number>, 'subscriber' | 'topic' | 'he
   },
   topic: (key) => key,
   hear () {}
-}
-
-export function textOf (frames: Frames): string {
-  return frames instanceof Buffer ? frames.toString() : frames.join('')
 }

@@ -39,11 +39,11 @@ export async function makeMessage (databaseUrl: string, { messageId = randomUUID
 }
 
 /** `count` events from `first` on, past the library: nothing is published. */
-export async function insertEvents (databaseUrl: string, messageId: string, { first = 0, count = 1, bytes = 8 } = {}): Promise<void> {
+export async function insertEvents (databaseUrl: string, messageId: string, { first = 0, count = 1, bytes = 8, text = 'x' } = {}): Promise<void> {
   await ask(databaseUrl, `
     insert into message_events (message_id, sequence_no, event_type, payload)
-    select $1, no, 'answer', json_build_object('type', 'answer', 'answer', repeat('x', $4))
-    from generate_series($2::int, $2::int + $3::int - 1) no`, [messageId, first, count, bytes])
+    select $1, no, 'answer', json_build_object('type', 'answer', 'answer', repeat($5, $4::int / octet_length($5)))
+    from generate_series($2::int, $2::int + $3::int - 1) no`, [messageId, first, count, bytes, text])
 }
 
 const LOOK_AGAIN_MS = 15
