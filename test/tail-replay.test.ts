@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { encodeEnvelope } from '../plugin/envelope.js'
 import { messageTopic } from '../plugin/keys.js'
@@ -70,8 +71,16 @@ t.test('rows that are deleted while they are read are passed over', async (t) =>
   t.teardown(() => { clearer.release() })
   const large = { text: 'x'.repeat(3_000) } // read once with the others, and then by itself
   await started.app.journal.recordEvent(messageId, 0, 'answer', large)
-  beforeStatements(started.app, /readPage/, async () => await clearer.query('delete from message_events where message_id = $1 and sequence_no = 0', [messageId]))
+  const deleted = new Promise<void>((resolve) => {
+    beforeStatements(started.app, /readPage/, async () => {
+      await clearer.query('delete from message_events where message_id = $1', [messageId])
+      resolve()
+    })
+  })
   const reader = await connect(t, `${started.url}/api/messages/${messageId}/events`)
+  const { pool } = started.app.pg
+  await deleted
+  while (pool.idleCount < pool.totalCount - 1) await turn() // until it has been read that there are none
   await started.app.journal.recordEvent(messageId, 1, 'end')
   await reader.ended
   t.same(ids(reader), ['1'])
