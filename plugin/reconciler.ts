@@ -37,8 +37,13 @@ export function createReconciler ({ journal, feeds, frames, finisher, publicErro
   /** The message is finished, and its viewers have been told of all its rows. */
   async function settle (messageId: string, status: 'complete' | 'failed' | 'stopped'): Promise<void> {
     const last = (await journal.findMessage(messageId))?.last ?? null
-    if (last !== null && frames.isTerminal(last)) feeds.get(messageId)?.end(null)
-    else await finisher.finish(messageId, matching(status, publicError(messageId)), { from: status, idleMs: null, latest: last?.sequenceNo ?? -1 })
+    if (last === null || !frames.isTerminal(last)) {
+      await finisher.finish(messageId, matching(status, publicError(messageId)), { from: status, idleMs: null, latest: last?.sequenceNo ?? -1 })
+      return
+    }
+    const feed = feeds.get(messageId)
+    feed?.advance(last.sequenceNo) // another process may have just written it: who is behind it is not at the end
+    feed?.end(null)
   }
 
   return async () => {

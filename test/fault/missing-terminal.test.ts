@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import { startApp } from '../helper/app.js'
 import { ask, eventsOf, has, insertEvents, makeMessage, statusOf, upTo } from '../helper/journal.js'
 import { connect, ids } from '../helper/sse.js'
+import { beforeStatements } from '../helper/writing.js'
 
 /** Two apps on one database, each with a reader of the message. */
 async function startReading (t: Test, status = 'streaming') {
@@ -41,6 +42,19 @@ for (const [status, terminal] of Object.entries(TERMINALS)) {
     t.equal(await statusOf(databaseUrl, messageId), status)
   })
 }
+
+t.test('the missing terminal is written elsewhere just when it is found to be missing: the reader gets it', async (t) => {
+  const { databaseUrl, messageId, one } = await startReading(t)
+  await insertEvents(databaseUrl, messageId, { count: 3 })
+  const reader = await connect(t, `${one.url}/api/messages/${messageId}/events`)
+  await reader.until(has(3))
+  beforeStatements(one.app, /findMessage/, async () => {
+    await ask(databaseUrl, 'insert into message_events (message_id, sequence_no, event_type, payload) values ($1, 3, \'end\', \'{"type":"end"}\') on conflict do nothing', [messageId])
+  })
+  await ask(databaseUrl, 'update messages set status = \'complete\' where message_id = $1', [messageId])
+  await reader.ended
+  t.same(ids(reader), upTo(4))
+})
 
 t.test('a finished message without any event gets its terminal when somebody reads it', async (t) => {
   const { databaseUrl, messageId, openReaders } = await startReading(t, 'complete')
