@@ -6,6 +6,7 @@ import t from 'tap'
 import { runCommand } from '../plugin/command.js'
 import { MIGRATION_LOCK } from '../plugin/migrate.js'
 import { createTestDatabase } from './helper/database.js'
+import { plainNode } from './helper/plain-node.js'
 
 /** The newest version there are scripts for. */
 const LATEST = 2
@@ -30,8 +31,8 @@ async function run (argv: string[], env: Record<string, string> = {}): Promise<O
 /** The command as a process of its own; what it does is measured where the tests do it in theirs. */
 async function spawnCommand (argv: string[], databaseUrl: string): Promise<Outcome> {
   const cli = fileURLToPath(new URL('../plugin/cli.js', import.meta.url))
-  const child = spawn(process.execPath, [cli, ...argv], {
-    env: { ...process.env, DATABASE_URL: databaseUrl, _TAPJS_PROCESSINFO_COVERAGE_: '0' },
+  const child = spawn(...plainNode(cli, ...argv), {
+    env: { ...process.env, DATABASE_URL: databaseUrl },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const outcome: Outcome = { code: null, stdout: '', stderr: '' }

@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline'
 import pg from 'pg'
 import t from 'tap'
 import { createTestDatabase } from './helper/database.js'
+import { plainNode } from './helper/plain-node.js'
 
 const ROWS = 100_000
 const MEBIBYTE = 1024 * 1024
@@ -48,10 +49,10 @@ process.stdin.on('end', () => process.exit())
 `
 
 async function startChild (databaseUrl: string) {
-  const child = spawn(process.execPath, ['--expose-gc', '--input-type=module', '--eval', CHILD], {
+  const child = spawn(...plainNode('--expose-gc', '--input-type=module', '--eval', CHILD), {
     cwd: new URL('..', import.meta.url),
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: { PATH: process.env.PATH, DATABASE_URL: databaseUrl, REDIS_URL: process.env.TEST_REDIS_URL, _TAPJS_PROCESSINFO_COVERAGE_: '0' } // counting what is reached takes memory
+    env: { PATH: process.env.PATH, DATABASE_URL: databaseUrl, REDIS_URL: process.env.TEST_REDIS_URL }
   })
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   const line = async (): Promise<string> => String((await lines.next()).value)

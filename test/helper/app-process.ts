@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { MessageJournalOptions } from '../../plugin/index.js'
 import type { Teardown } from './database.js'
+import { plainNode } from './plain-node.js'
 
 export interface AppProcess {
   url: string
@@ -18,10 +19,9 @@ const SCRIPT = fileURLToPath(new URL('../fault/app-process.js', import.meta.url)
 
 /** Starts test/fault/app-process.ts; killed after the test, and at the end of our process. */
 export async function startAppProcess (t: Teardown, options: Partial<MessageJournalOptions> & { databaseUrl: string, redisUrl: string }): Promise<AppProcess> {
-  const child = spawn(process.execPath, ['--expose-gc', SCRIPT], {
+  const child = spawn(...plainNode('--expose-gc', SCRIPT), {
     stdio: ['pipe', 'pipe', 'inherit'],
-    // Not a part of the tests: a process that is killed writes no coverage.
-    env: { PATH: process.env.PATH, APP_OPTIONS: JSON.stringify(options), _TAPJS_PROCESSINFO_COVERAGE_: '0' }
+    env: { PATH: process.env.PATH, APP_OPTIONS: JSON.stringify(options) }
   })
   const exited = once(child, 'exit')
   const kill = async () => {
