@@ -1,4 +1,6 @@
 import { spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
+import { once } from 'node:events'
 import { createServer } from 'node:net'
 
 const LOG_LINES = 40
@@ -64,17 +66,29 @@ export class LaunchError extends Error {
   }
 }
 
-/** A TCP port of the loopback address that was free a moment ago. */
-export async function freePort (): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('a TCP server without a port')
-  return address.port
+/**
+ * Below those that the system gives to outgoing connections (Linux: from 32768, macOS: from 49152): one of them may
+ * get the port of a server that is down, even a client's that looks for it, which then is connected to itself.
+ */
+const choosePort = (): number => randomInt(20_000, 32_000)
+
+/**
+ * A TCP port of the loopback address that was free a moment ago, and that a server finds free when it comes back. Rejects
+ * with the system's error after twenty that were taken.
+ */
+export async function freePort (choose = choosePort): Promise<number> {
+  for (let tries = 1; ; tries++) {
+    const port = choose()
+    const server = createServer().listen(port, '127.0.0.1')
+    try {
+      await once(server, 'listening')
+    } catch (error) {
+      if (tries < 20) continue
+      throw error
+    }
+    await new Promise((resolve) => server.close(resolve))
+    return port
+  }
 }
 
 /**
