@@ -15,8 +15,8 @@ export interface NewEvent {
   finish: { status: MessageStatus, error: string | null } | null
 }
 
-/** Why an event did not get in; `missing`: there is no such message. */
-export type Refusal = 'missing' | 'fenced'
+/** Why an event did not get in; `missing`: there is no such message. `fenced`: it has another writer by now. */
+export type Refusal = 'missing' | 'stopped' | 'fenced'
 
 /** A row that stands where a new event wanted to. */
 export interface TakenRow {
@@ -48,11 +48,10 @@ export function createAppender (connection: Connection): Appender {
     if (await connection.count('appendOne', [messageId, sequenceNo, eventType, payload, epoch]) === 1) return null
     const [row] = await connection.query('findRefusal', [messageId, epoch])
     if (row === undefined || epoch === null) return 'missing' // who has no lease is refused for nothing else
-    if (row[0] === 't') throw new LateError(LATE)
-    return 'fenced'
+    return toRefusal(row[0])
   }
 
-  /** A row for each writer who was refused: its place, whether the message is missing, and whether its numbers are late. */
+  /** A row for each writer who was refused: its place, and why. */
   async function appendAll (events: readonly NewEvent[]): Promise<ArrayRow[]> {
     const writers = writersOf(events).map(({ first }) => first)
     const finishing = events.filter((event) => event.finish !== null)
@@ -80,12 +79,11 @@ export function createAppender (connection: Connection): Appender {
       }
       const rows = await appendAll(events)
       if (rows.length === 0) return refusals
-      if (rows.some(([, , late]) => late === 't')) throw new LateError(LATE)
-      const missing = new Map(rows.map(([place, isMissing]) => [Number(place), isMissing === 't']))
+      const ofWriters = new Map(rows.map(([place, refusal]) => [Number(place), toRefusal(refusal)]))
       for (const [index, writer] of writersOf(events).entries()) {
-        const isMissing = missing.get(index + 1)
-        if (isMissing === undefined) continue
-        for (const event of writer.events) refusals.set(event, isMissing ? 'missing' : 'fenced')
+        const refusal = ofWriters.get(index + 1)
+        if (refusal === undefined) continue
+        for (const event of writer.events) refusals.set(event, refusal)
       }
       return refusals
     },
@@ -133,4 +131,10 @@ function quoted (text: string): string {
 /** A Postgres array literal of texts that need no quoting (UUIDs, numbers, NULL), or have it: pg would look at each character. */
 export function arrayOf<T> (values: readonly T[], text: (value: T) => string | number): string {
   return `{${values.map(text).join(',')}}`
+}
+
+/** Throws for what is no refusal of the writer: the caller gives the events other numbers. */
+function toRefusal (text: string | null | undefined): Refusal {
+  if (text === 'late') throw new LateError(LATE)
+  return text as Refusal // statements.ts has no others
 }

@@ -8,13 +8,13 @@ import { findHoles, findPlaces, isInOrder } from './places.js'
  * What became of an event.
  * - `committed`: its row is in the journal under `event.sequenceNo`, which may not be the number it came with.
  *   `repeated`: the very same event had been there before this call.
- * - `missing`: there is no such message. `fenced`: another writer has taken the message over.
+ * - `missing`: there is no such message. `stopped`: somebody has stopped it. `fenced`: another writer has taken it over.
  * - `failed`: it could not be written, for `error`. `unsure`: a try was made whose answer never came, and the row may
  *   be there all the same.
  */
 export type Outcome =
   | { kind: 'committed', repeated: boolean }
-  | { kind: 'missing' | 'fenced' }
+  | { kind: Refusal }
   | { kind: 'failed', error: Error, unsure: boolean }
 
 /** An event on its way. From `add` on it is the committer's: its number may change. */

@@ -56,8 +56,11 @@ export function createProducers (journal: Journal, producerIdleMs: number, conte
     const leases = [...messages.values()]
     if (leases.length === 0) return
     try {
-      const lost = new Set(await journal.heartbeat(leases, agoMs))
-      for (const lease of leases) if (lost.has(lease.messageId)) lease.lose(new FencedError(lease.messageId))
+      const lost = await journal.heartbeat(leases, agoMs)
+      for (const lease of leases) {
+        const loss = lost.get(lease.messageId)
+        if (loss !== undefined) lease.lose(loss.stopped ? new StoppedError(lease.messageId) : new FencedError(lease.messageId))
+      }
     } catch (error) {
       context.log.error('heartbeat', { err: error }, 'journal: the producers\' leases could not be renewed')
     }

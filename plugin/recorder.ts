@@ -62,6 +62,8 @@ export function createRecorder (committer: Committer, publisher: Publisher, logg
       log.error('record', { ...fields, err: outcome.error }, 'journal: an event was not recorded')
     } else if (outcome.kind === 'fenced') {
       log.warn('fenced', fields, 'journal: an event was not recorded: another writer has taken the message over')
+    } else if (outcome.kind === 'stopped') {
+      log.warn('stopped', fields, 'journal: an event was not recorded: the message was stopped')
     } else if (!knownMissing.has(messageId)) {
       if (knownMissing.size >= MAX_KNOWN_MISSING) knownMissing.clear()
       knownMissing.add(messageId)
@@ -122,8 +124,8 @@ export function createRecorder (committer: Committer, publisher: Publisher, logg
 }
 
 /**
- * Whether readers may be shown the event as one that is not in the journal. A fenced writer's message is another one's
- * by now; and an event that may be in the journal all the same would be shown twice.
+ * Whether readers may be shown the event as one that is not in the journal. The message of a writer who was fenced or
+ * stopped is not its own any more; and an event that may be in the journal all the same would be shown twice.
  */
 function isKnownAbsent (outcome: Exclude<Outcome, { kind: 'committed' }>): boolean {
   return outcome.kind === 'missing' || (outcome.kind === 'failed' && !outcome.unsure)

@@ -50,7 +50,7 @@ export function createStatements (schema: string | undefined): JournalStatements
       select $1, $2, $3, $4 from ${messages}
       where message_id = $1 and ($5::int is null or (epoch = $5 and sequence_floor < $2))
       for share`,
-    findRefusal: `select epoch = $2 from ${messages} where message_id = $1`,
+    findRefusal: `select ${refusal('epoch', '$2', 'status')} from ${messages} where message_id = $1`,
 
     // Numbers that the app chose have left a hole in a message that has a lease: its allotted numbers must not fill it.
     raiseFloor: `
@@ -103,7 +103,7 @@ export function createStatements (schema: string | undefined): JournalStatements
     // In the order of their ids, so that two statements over many messages never wait for each other in a circle.
     heartbeat: `
       with owner as materialized (
-        select message_id, epoch from ${messages} where message_id = any($1::uuid[]) order by message_id for no key update
+        select message_id, epoch, status from ${messages} where message_id = any($1::uuid[]) order by message_id for no key update
       ),
       held as (
         select message_id from unnest($1::uuid[], $2::int[]) as lease (message_id, epoch) join owner using (message_id, epoch)
@@ -112,7 +112,9 @@ export function createStatements (schema: string | undefined): JournalStatements
         update ${messages} m set heartbeat_at = now() - make_interval(secs => $3::float8 / 1000)
         from held where m.message_id = held.message_id
       )
-      select message_id from unnest($1::uuid[]) as lease (message_id) where message_id not in (select message_id from held)`,
+      select message_id, coalesce(status = 'stopped', false)
+      from unnest($1::uuid[]) as lease (message_id) left join owner using (message_id)
+      where message_id not in (select message_id from held)`,
 
     // Only the messages that there is something to say of: the answer is empty while all is well. Behind those that are
     // read here come some that are not, whose producer has been dead for as long again: there is no hurry, and somebody
@@ -232,10 +234,10 @@ function append (messages: string, events: string, finish: boolean): string {
       )`
   return `
       with owner as materialized (
-        select message_id, epoch, sequence_floor from ${messages} where message_id = any($5::uuid[]) order by message_id for share
+        select message_id, epoch, sequence_floor, status from ${messages} where message_id = any($5::uuid[]) order by message_id for share
       ),
       refused as materialized (
-        select writer.place, o.epoch is null as missing, o.epoch = writer.epoch as late
+        select writer.place, ${refusal('o.epoch', 'writer.epoch', 'o.status')} as refusal
         from unnest($5::uuid[], $6::int[], $7::int[]) with ordinality as writer (message_id, epoch, first_no, place)
         left join owner o on o.message_id = writer.message_id
         where o.message_id is null or o.epoch <> writer.epoch or o.sequence_floor >= writer.first_no
@@ -246,5 +248,10 @@ function append (messages: string, events: string, finish: boolean): string {
         from unnest($1::uuid[], $2::int[], $3::text[], string_to_array($4, E'\\n')) as event (message_id, sequence_no, event_type, payload)
         where not exists (select from refused)
       )${finish ? finished : ''}
-      select place, missing, late from refused`
+      select place, refusal from refused`
+}
+
+/** Why a writer who was refused was: a `Refusal`, or `late`. */
+function refusal (epoch: string, ofWriter: string, status: string): string {
+  return `case when ${epoch} is null then 'missing' when ${epoch} = ${ofWriter} then 'late' when ${status} = 'stopped' then 'stopped' else 'fenced' end`
 }

@@ -4,6 +4,7 @@ import redis from '@fastify/redis'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import type { RedisServer } from '../../demo/services/redis.js'
+import type { Message } from '../../plugin/message.js'
 import { startApp, type TestAppOptions } from '../helper/app.js'
 import { ask, eventsOf, statusOf, upTo } from '../helper/journal.js'
 import { freeze, ownRedis, thaw } from '../helper/servers.js'
@@ -65,11 +66,29 @@ for (const [fault, cause] of Object.entries({ killed: async (redis: RedisServer)
     const reader = await connect(t, `${two.path}/events`)
     await cause(redis)
     await stop(t, two)
+    t.match(two.message.signal.reason, { code: 'FST_JOURNAL_STOPPED' })
     t.equal(await two.message.record('answer', { no: 1 }), false)
     await reader.ended
     t.same(ids(reader), upTo(2))
     t.same(JSON.parse(reader.events[1]?.data ?? ''), STOPPED)
     thaw(redis)
+  })
+}
+
+for (const [what, record] of Object.entries({
+  'an event': async (message: Message) => [await message.record('answer', { no: 1 })],
+  'some events': async (message: Message) => await Promise.all([message.record('answer', { no: 1 }), message.record('answer', { no: 2 })]),
+  'its end': async (message: Message) => [await message.end()]
+})) {
+  t.test(`a producer that records ${what} before the hint of a stop has come is told that it was stopped`, async (t) => {
+    const redis = await ownRedis(t)
+    const { message, path, one, databaseUrl } = await startTwo(t, { redisUrl: redis.url })
+    await redis.kill()
+    t.equal((await post(`${path}/stop`)).status, 202)
+    t.ok((await record(message)).every((recorded) => !recorded))
+    t.match(message.signal.reason, { code: 'FST_JOURNAL_STOPPED' })
+    t.match(one.lines.find(({ sequenceNo }) => sequenceNo === 1), { msg: 'journal: an event was not recorded: the message was stopped' })
+    t.same((await eventsOf(databaseUrl, message.messageId)).map(({ payload }) => payload), [{ no: 0 }, STOPPED])
   })
 }
 
