@@ -70,7 +70,11 @@ export class LaunchError extends Error {
  * Below those that the system gives to outgoing connections (Linux: from 32768, macOS: from 49152): one of them may
  * get the port of a server that is down, even a client's that looks for it, which then is connected to itself.
  */
-const choosePort = (): number => randomInt(20_000, 32_000)
+const PORTS = { from: 20_000, count: 12_000 }
+let chosen = randomInt(PORTS.count)
+
+/** Each one once: whoever got it may not have begun to listen. */
+const choosePort = (): number => PORTS.from + ++chosen % PORTS.count
 
 /**
  * A TCP port of the loopback address that was free a moment ago, and that a server finds free when it comes back. Rejects
