@@ -1,6 +1,6 @@
 import { test, type Test } from 'tap'
 import { startApp } from './helper/app.js'
-import { linesAbout, listen, observe } from './helper/writing.js'
+import { linesAbout, listen, observe, takeClock } from './helper/writing.js'
 
 /** Two processes at one database. */
 async function startTwo (t: Test) {
@@ -11,6 +11,7 @@ async function startTwo (t: Test) {
 
 test('what the older writer records after a takeover is false, not committed and not published, and its signal aborts', async (t) => {
   const { first, second, database } = await startTwo(t)
+  takeClock(t)
   const older = await first.app.journal.openMessage({ userId: 'ada' })
   const { messageId } = older
   await older.record('answer', { by: 'older' })
