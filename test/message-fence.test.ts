@@ -25,7 +25,8 @@ test('what the older writer records after a takeover is false, not committed and
   t.strictSame((await database.rows(messageId)).map((row) => row.payload), ['{"by":"older"}'])
   await topics.flushed()
   t.strictSame(topics.texts, [])
-  t.match(linesAbout(first.lines, 'taken the message over'), [{ level: 40, messageId, sequenceNo: 1, eventType: 'answer' }])
+  // Its next heartbeat may have told it before the journal did: then the line says that the message has ended
+  t.match(linesAbout(first.lines, 'an event was not recorded')[0], { level: 40, messageId, eventType: 'answer' })
   t.strictSame([first.app.journal.stats().producers, second.app.journal.stats().producers], [0, 1])
 
   t.equal(await newer.record('answer', { by: 'newer' }), true)
