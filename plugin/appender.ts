@@ -134,7 +134,7 @@ export function arrayOf<T> (values: readonly T[], text: (value: T) => string | n
 }
 
 /** Throws for what is no refusal of the writer: the caller gives the events other numbers. */
-function toRefusal (text: string | null | undefined): Refusal {
+export function toRefusal (text: string | null | undefined): Refusal {
   if (text === 'late') throw new LateError(LATE)
   return text as Refusal // statements.ts has no others
 }

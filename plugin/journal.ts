@@ -1,4 +1,4 @@
-import { arrayOf, createAppender, type Appender } from './appender.js'
+import { arrayOf, createAppender, toRefusal, type Appender, type Refusal } from './appender.js'
 import type { ArrayRow, PooledConnection } from './connection.js'
 import type { LockMessages } from './statements.js'
 
@@ -86,8 +86,8 @@ export interface Journal extends Appender {
   findMessage (messageId: string): Promise<MessageState | null>
   /** Makes the message, or takes it over under a new epoch if it may; `null`: it may not, or it belongs to another user. */
   openMessage (messageId: string, userId: string | null, mayContinue: boolean): Promise<OpenedMessage | null>
-  /** Sets the leases' last heartbeat to so many ms ago; answers with those that are lost, and whether the message was stopped. */
-  heartbeat (leases: readonly Lease[], agoMs: number): Promise<Map<string, { stopped: boolean }>>
+  /** Sets the leases' last heartbeat to so many ms ago; answers with the messages whose leases are lost, and why. */
+  heartbeat (leases: readonly Lease[], agoMs: number): Promise<Map<string, Refusal>>
   /**
    * Of the messages that are known up to a number each: those that are gone, finished, longer, or without a living
    * producer; and of all others, some that are without a living producer.
@@ -154,7 +154,7 @@ export function createJournal (connection: PooledConnection, lockMessages: LockM
       const rows = await connection.query('heartbeat', [
         arrayOf(leases, (lease) => lease.messageId), arrayOf(leases, (lease) => lease.epoch), agoMs
       ])
-      return new Map(rows.map(([messageId, stopped]) => [String(messageId), { stopped: stopped === 't' }]))
+      return new Map(rows.map(([messageId, refusal]) => [String(messageId), toRefusal(refusal)]))
     },
 
     async inspect (known, idleMs) {

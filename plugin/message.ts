@@ -1,4 +1,4 @@
-import { FencedError, StoppedError } from './errors.js'
+import { refusedError } from './errors.js'
 import type { NewEvent } from './appender.js'
 import type { OpenedMessage } from './journal.js'
 import { defaultPublicError, publicText, type PublicTextContext } from './public-text.js'
@@ -59,8 +59,7 @@ export function createMessage (identity: { messageId: string, userId: string | n
   function write (eventType: string, payload: unknown, finish: NewEvent['finish'], onWritten: (reason: Reason | null) => void): void {
     const event = { messageId: identity.messageId, sequenceNo: next++, eventType: storable(eventType), payload, epoch: opened.epoch, finish }
     recorder.record(event, (sequenceNo, reason) => {
-      if (reason === 'stopped') lose(new StoppedError(identity.messageId))
-      if (reason === 'fenced' || reason === 'missing') lose(new FencedError(identity.messageId))
+      if (reason === 'stopped' || reason === 'fenced' || reason === 'missing') lose(refusedError(reason, identity.messageId))
       if (sequenceNo !== null && sequenceNo >= next) next = sequenceNo + 1
       onWritten(reason)
     })

@@ -1,4 +1,4 @@
-import { ClosedError, DatabaseUnavailableError, FencedError, InvalidMessageIdError, MessageExistsError, NotOwnerError, StoppedError } from './errors.js'
+import { ClosedError, DatabaseUnavailableError, FencedError, InvalidMessageIdError, MessageExistsError, NotOwnerError, StoppedError, refusedError } from './errors.js'
 import type { Journal } from './journal.js'
 import { canonicalMessageId, newMessageId } from './keys.js'
 import { createMessage, type Message, type MessageContext, type OwnedMessage } from './message.js'
@@ -58,8 +58,8 @@ export function createProducers (journal: Journal, producerIdleMs: number, conte
     try {
       const lost = await journal.heartbeat(leases, agoMs)
       for (const lease of leases) {
-        const loss = lost.get(lease.messageId)
-        if (loss !== undefined) lease.lose(loss.stopped ? new StoppedError(lease.messageId) : new FencedError(lease.messageId))
+        const refusal = lost.get(lease.messageId)
+        if (refusal !== undefined) lease.lose(refusedError(refusal, lease.messageId))
       }
     } catch (error) {
       context.log.error('heartbeat', { err: error }, 'journal: the producers\' leases could not be renewed')

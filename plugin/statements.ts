@@ -112,9 +112,9 @@ export function createStatements (schema: string | undefined): JournalStatements
         update ${messages} m set heartbeat_at = now() - make_interval(secs => $3::float8 / 1000)
         from held where m.message_id = held.message_id
       )
-      select message_id, coalesce(status = 'stopped', false)
-      from unnest($1::uuid[]) as lease (message_id) left join owner using (message_id)
-      where message_id not in (select message_id from held)`,
+      select message_id, ${refusal('owner.epoch', 'lease.epoch', 'status')}
+      from unnest($1::uuid[], $2::int[]) as lease (message_id, epoch) left join owner using (message_id)
+      where owner.epoch is distinct from lease.epoch`,
 
     // Only the messages that there is something to say of: the answer is empty while all is well. Behind those that are
     // read here come some that are not, whose producer has been dead for as long again: there is no hurry, and somebody
@@ -189,7 +189,7 @@ const IS_SMALL = 'pg_column_size(payload) < 2048 and pg_column_compression(paylo
  * since a text as long as a large page costs it memory. To make parts of a small page costs Postgres a tenth more.
  *
  * Line breaks within a payload stay as they are. A carriage return stands for a large payload, which bounds the text: a
- * page that has any is read row by row.
+ * page with one in it is read row by row.
  */
 function frames (events: string, inParts: boolean): string {
   return `

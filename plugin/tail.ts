@@ -14,7 +14,7 @@ export interface Place<Position> {
   start: Position
   /** A terminal event up to here ends nothing: the message is known to go on. Default: `start`. */
   endsPast?: Position
-  /** How many rows the reader is given before it is live; it ends once more than that are waiting. Default: any number. */
+  /** How many rows the reader is given before it is live; it ends once more than that are waiting. Default: no limit. */
   maxRows?: number
   /** Whether the log was seen to be finished: it is read without a subscription, which may not be needed any more. */
   finished?: boolean

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { askRedis } from '../demo/services/redis.js'
 import { messageTopic, userTopic } from '../plugin/keys.js'
+import { STOP_TOPIC } from '../plugin/stop.js'
 import { startApp } from './helper/app.js'
 import { eventually, has, upTo } from './helper/journal.js'
 import { NEEDS_REAL_REDIS } from './helper/real-redis.js'
@@ -96,6 +97,26 @@ t.test('a slot that moves to another node takes its readers with it', NEEDS_REAL
   await Promise.all([reader.until(has(2)), page.until(has(2))])
   t.same(ids(reader), upTo(2))
   t.same(ids(page), published)
+})
+
+t.test('the connection to a node is given up with the last of its topics', NEEDS_REAL_REDIS, async (t) => {
+  const cluster = await startRedisCluster(t)
+  const { app, url } = await startApp(t, { redisClient: cluster.connect(), reconcileMs: NEVER_MS, heartbeatMs: NEVER_MS })
+  const elsewhere = await cluster.nodeOf(STOP_TOPIC) // which every process is subscribed to
+  let message = await app.journal.openMessage({ userId: 'ada' })
+  while (await cluster.nodeOf(messageTopic(message.messageId)) === elsewhere) message = await app.journal.openMessage({ userId: 'ada' })
+  const topic = messageTopic(message.messageId)
+  const node = await cluster.nodeOf(topic)
+  const reader = await connect(t, `${url}/api/messages/${message.messageId}/events`)
+  await eventually(async () => (await isSubscribed(cluster, topic)).some(Boolean))
+  const [, client] = /^id=(\d+) .* ssub=1 /m.exec(await askRedis(node.url, 'CLIENT', 'LIST')) ?? []
+  t.ok(client)
+
+  await cluster.move(topic, elsewhere)
+  await eventually(async () => !(await askRedis(node.url, 'CLIENT', 'LIST')).includes(`id=${client} `))
+  t.ok(await message.end())
+  await reader.ended
+  t.same(ids(reader), upTo(1))
 })
 
 t.test('a node that is killed and comes back costs no reader anything', NEEDS_REAL_REDIS, async (t) => {
