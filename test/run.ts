@@ -4,7 +4,7 @@
  * and leaves no process and no folder, also when tap fails, when it is interrupted, or when a server does not start.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { access, chmod, constants as fsConstants, mkdtemp, rm, statfs } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { constants, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -18,6 +18,10 @@ import { compileProject } from './compile.js'
 
 const TAP_STOP_TIMEOUT_MS = 15_000
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
+
+/** A folder of Linux that is in memory, and what a run takes of it, several times over. */
+const IN_MEMORY = '/dev/shm'
+const ROOM_BYTES = 2 * 1024 ** 3
 
 /** Nothing here is worth a disk write: the data dies with the run. */
 const FAST = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', max_connections: '300' }
@@ -40,6 +44,17 @@ function interrupt (signal: NodeJS.Signals): void {
   interruption ??= signal
   force ??= setTimeout(signalTap, TAP_STOP_TIMEOUT_MS, 'SIGKILL').unref()
   signalTap(signal)
+}
+
+/** On a disk, making and deleting hundreds of databases takes a fifth of a run's processor time. */
+async function parentFolder (): Promise<string> {
+  try {
+    const { bavail, bsize } = await statfs(IN_MEMORY)
+    await access(IN_MEMORY, fsConstants.W_OK)
+    return bavail * bsize >= ROOM_BYTES ? IN_MEMORY : tmpdir()
+  } catch {
+    return tmpdir()
+  }
 }
 
 async function describePostgres (url: string): Promise<string> {
@@ -72,7 +87,7 @@ async function runTap (cwd: string, env: NodeJS.ProcessEnv): Promise<number> {
 }
 
 async function main (): Promise<number> {
-  const folder = await mkdtemp(join(tmpdir(), 'journal-test-'))
+  const folder = await mkdtemp(join(await parentFolder(), 'journal-test-'))
   await chmod(folder, 0o711) // as root, Postgres runs as another user, who has to get in
   const { DATABASE_URL, REDIS_URL } = process.env
   // Both are awaited even if one fails, so that the other can be stopped
