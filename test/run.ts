@@ -73,7 +73,7 @@ async function runTap (cwd: string, env: NodeJS.ProcessEnv): Promise<number> {
   const script = join(dirname(createRequire(import.meta.url).resolve('tap/package.json')), 'dist/esm/run.mjs')
   // The tests that the stand-in cannot run leave lines that nothing else reaches
   const coverage = env.TEST_REDIS_KIND === 'js-redis-server' ? ['--allow-incomplete-coverage'] : []
-  const args = process.argv.slice(2).map((arg) => arg.replace(/\.test\.ts$/, '.test.js'))
+  const args = process.argv.slice(2).map((arg) => arg.replace(/\.(test|cases)\.ts$/, '.$1.js'))
   tap = spawn(process.execPath, [script, ...args, ...coverage], { cwd, stdio: 'inherit', detached: true, env })
   const callOffGuard = tap.pid === undefined ? () => {} : guardProcess(-tap.pid, 'SIGTERM')
   const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {

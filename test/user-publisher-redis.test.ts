@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { test } from 'tap'
 import { hurryTimers } from './helper/clock.js'
 import { eventually } from './helper/journal.js'
@@ -19,9 +18,8 @@ test('a Redis that is away is one line and null, at once; when it is back, the n
   const server = await ownRedis(t)
   const { publish, redis, user, lines, entries } = await startPublishing(t, {}, server.url)
   const elapse = takeClock(t)
-  const closed = once(redis, 'close')
   await server.kill()
-  await closed
+  await eventually(() => redis.status !== 'ready')
 
   t.same(await Promise.all([publish(user, 'any'), publish(user, 'any')]), [null, null])
   t.match(lines, [{ level: 40, msg: NOT_PUBLISHED, userId: user, type: 'any', err: { message: /^Redis is (?!ready)/ } }])
@@ -30,7 +28,7 @@ test('a Redis that is away is one line and null, at once; when it is back, the n
   t.match(lines[1], { type: 'other', suppressed: 1 })
 
   await server.start()
-  if (redis.status !== 'ready') await once(redis, 'ready')
+  await eventually(() => redis.status === 'ready')
   const id = await publish(user, 'after')
   t.match(await entries(), [{ id, envelope: /"type":"after"/ }])
 })
@@ -40,12 +38,13 @@ test('a frozen Redis is null after the timeout; what it was sent is added all th
   const publishing = await startPublishing(t, {}, server.url)
   const { publish, user, lines, entries } = publishing
   const heard = await hear(t, publishing)
-  hurryTimers(t, TIMEOUT_MS, 30)
+  const calm = hurryTimers(t, TIMEOUT_MS, 30)
   freeze(server)
 
   t.same(await Promise.all([publish(user, 'any'), publish(user, 'any')]), [null, null])
   t.match(lines, [{ level: 40, msg: NOT_PUBLISHED, err: { message: 'Redis gave no answer within 5000 ms' } }])
 
+  calm()
   thaw(server)
   await eventually(async () => (await entries()).length === 2)
   const id = await publish(user, 'after')
@@ -88,7 +87,7 @@ test('a connection that is cut with its answers costs nothing; what Redis had ex
 
   const id = await cut
   t.type(id, 'string')
-  if (redis.status !== 'ready') await once(redis, 'ready')
+  await eventually(() => redis.status === 'ready')
   const stored = await entries()
   t.match(stored.map(({ envelope }) => JSON.parse(envelope).type), ['before', 'cut', 'cut'])
   t.equal(stored[1]?.envelope, stored[2]?.envelope)
@@ -160,7 +159,7 @@ test('a stream that an outage took, or kept from getting its end, gets one when 
   await eventually(() => redis.status !== 'ready')
   t.equal(await publish(user, 'lost'), null)
   await server.start()
-  if (redis.status !== 'ready') await once(redis, 'ready')
+  await eventually(() => redis.status === 'ready')
   t.type(await publish(user, 'any'), 'string')
   t.ok(await redis.pttl(key) > HOUR_MS)
 })

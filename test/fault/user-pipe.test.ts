@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { askRedis, type RedisServer } from '../../demo/services/redis.js'
 import { hurryTimers } from '../helper/clock.js'
@@ -34,7 +33,7 @@ async function stored (user: User): Promise<string[]> {
 }
 
 async function ready ({ app }: User): Promise<void> {
-  if (app.redis.status !== 'ready') await once(app.redis, 'ready')
+  await eventually(() => app.redis.status === 'ready')
 }
 
 /** Publishes to a Redis that may not be back yet. */

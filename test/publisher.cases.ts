@@ -1,10 +1,10 @@
-import { once } from 'node:events'
 import redis from '@fastify/redis'
 import Fastify from 'fastify'
 import { test, type Test } from 'tap'
 import { startRedis } from '../demo/services/redis.js'
 import { createLimitedLog } from '../plugin/limited-log.js'
 import { createPublisher } from '../plugin/publisher.js'
+import { eventually } from './helper/journal.js'
 import { takeClock } from './helper/writing.js'
 import { NEEDS_REAL_REDIS } from './helper/real-redis.js'
 
@@ -95,9 +95,8 @@ test('hints that a frozen Redis does not take are kept up to a limit, and droppe
 test('without a connection nothing is kept; once there is one, hints are sent again', async (t) => {
   const { publisher, lines, received, until, redis, server } = await start(t)
   const elapse = takeClock(t)
-  const closed = once(redis, 'close')
   await server.kill()
-  await closed
+  await eventually(() => redis.status !== 'ready')
 
   publisher.publish(hints(3))
   t.match(lines, [{ level: 40, err: { message: /^Redis is (?!ready)/ } }])
@@ -105,7 +104,7 @@ test('without a connection nothing is kept; once there is one, hints are sent ag
   publisher.publish(hints(1))
   t.equal(lines.length, 2)
   await server.start()
-  if (redis.status !== 'ready') await once(redis, 'ready')
+  await eventually(() => redis.status === 'ready')
   while (await redis.publish('a', 'probe') === 0); // until the subscriber is back
   await until(1)
   const before = received.length

@@ -1,0 +1,3 @@
+import './checks.cases.js'
+import './load.cases.js'
+import './results.cases.js'

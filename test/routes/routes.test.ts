@@ -1,0 +1,5 @@
+import './message-events.cases.js'
+import './message-events-cursor.cases.js'
+import './message-events-response.cases.js'
+import './user-events.cases.js'
+import './user-events-limits.cases.js'

@@ -1,0 +1,2 @@
+import './user-log.cases.js'
+import './user-publisher.cases.js'
