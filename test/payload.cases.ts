@@ -78,11 +78,15 @@ test('halves that a U+0000 stood between stay two escapes, which a reader joins'
   t.end()
 })
 
-function stripped (value: unknown): unknown {
-  if (typeof value === 'string') return value.replaceAll('\0', '')
-  if (Array.isArray(value)) return value.map(stripped)
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([key, member]) => [stripped(key), stripped(member)]))
+/**
+ * The text that is expected: members whose names are the same without U+0000 are all in it, and halves of a surrogate pair
+ * that come together make it. Not by `JSON.parse`, which takes one name for another in Node 24: https://github.com/nodejs/node/issues/63785
+ */
+function write (value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.replaceAll('\0', ''))
+  if (Array.isArray(value)) return `[${value.map(write).join()}]`
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  return `{${Object.entries(value).map(([name, member]) => `${write(name)}:${write(member)}`).join()}}`
 }
 
 const part = fc.constantFrom('\0', '\\', '\\u0000', 'u0000', '"', '\ud83d', '\ude00', '\n', 'é', 'a', '__proto__')
@@ -92,13 +96,13 @@ const { object } = fc.letrec<{ value: unknown, object: Record<string, unknown> }
   object: fc.dictionary(string, tie('value'), { maxKeys: 4 })
 }))
 
-test('property: the text is one line of well-formed JSON that means the payload without its U+0000', (t) => {
+test('property: the text is one line of well-formed JSON, of the payload without its U+0000', (t) => {
   fc.assert(fc.property(object, (payload) => {
     const serialized = serializePayload(payload, 1_000_000)
     if ('error' in serialized) return false
     const { text, bytes, replaced } = serialized
     return !replaced && bytes === Buffer.byteLength(text) && Buffer.from(text).toString() === text && !/[\r\n]/.test(text) &&
-      JSON.stringify(JSON.parse(text)) === JSON.stringify(stripped(JSON.parse(JSON.stringify(payload))))
+      text.replaceAll('\\ud83d\\ude00', '\ud83d\ude00') === write(payload)
   }), { numRuns: 500 })
   t.end()
 })
