@@ -10,6 +10,9 @@ async function startOnProxy (t: Test) {
   const proxy = await startTcpProxy(t, databaseUrl)
   const { app } = await startApp(t, { databaseUrl: proxy.url })
   const database = await observe(t, databaseUrl)
+  // More than are busy at a time, so that none is opened while answers are lost: it would wait for the server's first words
+  const connections = await Promise.all([1, 2, 3].map(() => app.pg.pool.connect()))
+  for (const connection of connections) connection.release()
 
   return {
     app,
@@ -52,8 +55,6 @@ test('an event that had to move is found at its new number when the answer was l
   const { messageId } = message
   await database.query('insert into message_events (message_id, sequence_no, event_type) values ($1, 0, \'other\')', [messageId])
   const topics = await listen(t, app, messageId)
-  const client = await app.pg.pool.connect() // the only answers to be lost are those to the INSERT behind the look-up
-  client.release()
 
   // the first answer, that the number is taken, and the look-up's arrive; the second INSERT's is dropped
   await database.query(`
