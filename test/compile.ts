@@ -11,6 +11,8 @@ import { bundlePackages } from './bundle.js'
 const LEFT_OUT = new Set(['.git', '.tap', '.demo', 'node_modules', 'dist', 'coverage'])
 const BUILT_PAGE = join('demo', 'dist')
 const SOURCE = /(?<!\.d)\.ts$/
+/** What tap leaves out of the stacks that it shows. */
+const FRAMES_OF_TAP = 'node_modules/@tapjs'
 const BUNDLED = ['@sinclair/typebox', '@sinclair/typebox/compiler', '@fastify/type-provider-typebox', 'postgrator', 'uuid']
 
 /** Each `x.ts` has its `x.js` beside it, with the way back to its lines. `folder` must not exist. */
@@ -28,6 +30,7 @@ export async function compileProject (root: string, folder: string): Promise<voi
   })
   await linkPackages(root, folder)
   await bundlePackages(root, folder, BUNDLED)
+  await bundlePackages(root, folder, ['tap'], FRAMES_OF_TAP)
   await Promise.all(sources.map(compileFile))
 }
 

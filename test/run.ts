@@ -5,9 +5,8 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { access, chmod, constants as fsConstants, mkdtemp, rm, statfs } from 'node:fs/promises'
-import { createRequire } from 'node:module'
 import { constants, tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { buildPage } from '../demo/page-build.js'
@@ -15,6 +14,7 @@ import { startPostgres } from '../demo/services/postgres.js'
 import { describeRedis, startRedis } from '../demo/services/redis.js'
 import { guardProcess } from '../demo/services/server-process.js'
 import { compileProject } from './compile.js'
+import { buildTap, TAP } from './tap.js'
 
 const TAP_STOP_TIMEOUT_MS = 15_000
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -70,11 +70,10 @@ async function describePostgres (url: string): Promise<string> {
 
 /** In a session of its own, so that Ctrl-C reaches it once, from here, and nothing it started can be left over. */
 async function runTap (cwd: string, env: NodeJS.ProcessEnv): Promise<number> {
-  const script = join(dirname(createRequire(import.meta.url).resolve('tap/package.json')), 'dist/esm/run.mjs')
   // The tests that the stand-in cannot run leave lines that nothing else reaches
   const coverage = env.TEST_REDIS_KIND === 'js-redis-server' ? ['--allow-incomplete-coverage'] : []
   const args = process.argv.slice(2).map((arg) => arg.replace(/\.(test|cases)\.ts$/, '.$1.js'))
-  tap = spawn(process.execPath, [script, ...args, ...coverage], { cwd, stdio: 'inherit', detached: true, env })
+  tap = spawn(process.execPath, [TAP, ...args, ...coverage], { cwd, stdio: 'inherit', detached: true, env })
   const callOffGuard = tap.pid === undefined ? () => {} : guardProcess(-tap.pid, 'SIGTERM')
   const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
     tap?.once('error', reject)
@@ -104,6 +103,7 @@ async function main (): Promise<number> {
     console.log(`Tests run on Postgres ${version} (${DATABASE_URL ? 'DATABASE_URL' : 'private'}) and ${kind} ${redisVersion} (${REDIS_URL ? 'REDIS_URL' : 'private'})`)
     const project = join(folder, 'project')
     await buildPage(console.log)
+    await buildTap(ROOT)
     await compileProject(ROOT, project)
     if (interruption !== undefined) return 128 + constants.signals[interruption]
     return await runTap(project, {
