@@ -1,5 +1,5 @@
 import { test, type Test } from 'tap'
-import { startApp } from './helper/app.js'
+import { openConnections, startApp } from './helper/app.js'
 import { createTestDatabase } from './helper/database.js'
 import { startTcpProxy } from './helper/tcp-proxy.js'
 import { listen, observe } from './helper/writing.js'
@@ -10,9 +10,7 @@ async function startOnProxy (t: Test) {
   const proxy = await startTcpProxy(t, databaseUrl)
   const { app } = await startApp(t, { databaseUrl: proxy.url })
   const database = await observe(t, databaseUrl)
-  // More than are busy at a time, so that none is opened while answers are lost: it would wait for the server's first words
-  const connections = await Promise.all([1, 2, 3].map(() => app.pg.pool.connect()))
-  for (const connection of connections) connection.release()
+  await openConnections(app)
 
   return {
     app,

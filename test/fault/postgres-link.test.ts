@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { startApp, type TestAppOptions } from '../helper/app.js'
+import { openConnections, startApp, type TestAppOptions } from '../helper/app.js'
 import { createTestDatabase } from '../helper/database.js'
 import { ask, eventsOf, eventually, has, makeMessage, upTo } from '../helper/journal.js'
 import { connect, frames, ids } from '../helper/sse.js'
@@ -14,6 +14,7 @@ async function startTwo (t: Test, options: TestAppOptions = {}) {
   const well = await startApp(t, { databaseUrl, reconcileMs: NEVER_MS, ...options })
   const proxy = await startTcpProxy(t, databaseUrl)
   const failing = await startApp(t, { databaseUrl: proxy.url, migrate: false, reconcileMs: NEVER_MS, ...options })
+  await openConnections(failing.app)
   const openReader = async (messageId: string) => await connect(t, `${well.url}/api/messages/${messageId}/events`)
   return { databaseUrl, proxy, failing, well, openReader }
 }

@@ -58,3 +58,9 @@ export async function startApp (t: Test, { databaseUrl, redisUrl = process.env.T
   const address = app.server.address() as AddressInfo // it listens on TCP
   return { app, url: `http://127.0.0.1:${address.port}`, databaseUrl: connectionString, lines }
 }
+
+/** More than are busy at a time, so that none is opened while a wire loses answers: it would wait for the server's first words. */
+export async function openConnections (app: FastifyInstance): Promise<void> {
+  const connections = await Promise.all([1, 2, 3].map(() => app.pg.pool.connect()))
+  for (const connection of connections) connection.release()
+}
