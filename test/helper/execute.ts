@@ -141,6 +141,8 @@ export async function execute (world: World, program: Program, signal: AbortSign
     if (program.ending === 'stop') {
       await stop()
       if (!current.signal.aborted) await new Promise((resolve) => { current.signal.addEventListener('abort', resolve) })
+      const { rows } = await pool.query('select status from messages where message_id = $1', [messageId])
+      if (rows[0].status !== 'stopped' && !signal.aborted) await endLeased(await open(1)) // it was ended before, since its app was closed
     } else if (program.ending === 'vanish') {
       // As if a process had taken the message over and died.
       await pool.query('update messages set epoch = epoch + 1, heartbeat_at = to_timestamp(0) where message_id = $1', [messageId])
