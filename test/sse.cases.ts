@@ -1,20 +1,12 @@
-import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import fc from 'fast-check'
 import t from 'tap'
 import { encodeFrame, encodeOpening, encodeRetry, jittered, KEEPALIVE, type Frame } from '../plugin/sse.js'
+import { createCollector } from './helper/sse.js'
 
-/** What an independent parser makes of the text. */
 function parse (text: string) {
-  const events: EventSourceMessage[] = []
-  const comments: string[] = []
-  const retries: number[] = []
-  const parser = createParser({
-    onEvent: (event) => { events.push(event) },
-    onComment: (comment) => { comments.push(comment) },
-    onRetry: (retry) => { retries.push(retry) }
-  })
+  const { parser, ...collected } = createCollector()
   parser.feed(text)
-  return { events, comments, retries }
+  return collected
 }
 
 /** Text in which line breaks, NULs and SSE's own words are frequent. */

@@ -44,10 +44,8 @@ export async function connect (t: Test, url: string, { user = 'ada', method = 'G
   return read(response)
 }
 
-function read (response: IncomingMessage): Connection {
-  let raw = ''
-  let over = false
-  const { look, until } = createWatcher()
+/** What an independent parser makes of the text that it is fed. */
+export function createCollector () {
   const events: EventSourceMessage[] = []
   const comments: string[] = []
   const retries: number[] = []
@@ -56,6 +54,14 @@ function read (response: IncomingMessage): Connection {
     onComment: (comment) => { comments.push(comment) },
     onRetry: (retry) => { retries.push(retry) }
   })
+  return { parser, events, comments, retries }
+}
+
+function read (response: IncomingMessage): Connection {
+  let raw = ''
+  let over = false
+  const { look, until } = createWatcher()
+  const { parser, events, comments, retries } = createCollector()
   response.setEncoding('utf8')
   response.on('data', (chunk: string) => {
     raw += chunk
