@@ -44,7 +44,7 @@ export interface MessagePipeParts {
 export function createMessagePipe ({ journal, publisher, subscriber, logger, log, publicError }: MessagePipeParts, options: JournalOptions): MessagePipe {
   const committer = createCommitter(journal, options)
   const recorder = createRecorder(committer, publisher, logger, log, options.maxPayloadBytes)
-  const producers = createProducers(journal, options.producerIdleMs, { recorder, log, publicError })
+  const producers = createProducers(journal, options, { recorder, log, publicError })
   const finisher = createFinisher(journal, publisher)
 
   const frames = createMessageFrames(journal, options)

@@ -87,15 +87,22 @@ export function parseOptions (passed: object): JournalOptions {
   const options: unknown = { ...structuredClone(DEFAULTS), ...own }
   const [error] = compiled.Errors(options)
   if (error !== undefined) throw new InvalidOptionError(describe(error))
-  return checkTerminalTypes(options as JournalOptions) // there is no error
+  const sound = options as JournalOptions // there is no error
+  checkTerminalTypes(sound)
+  checkLease(sound)
+  return sound
 }
 
 /** `message.end` and `message.fail` write these two; a set without them would leave their readers waiting. */
-function checkTerminalTypes (options: JournalOptions): JournalOptions {
+function checkTerminalTypes ({ terminalTypes }: JournalOptions): void {
   for (const type of ['end', 'error']) {
-    if (!options.terminalTypes.includes(type)) throw new InvalidOptionError(`"terminalTypes" must contain "${type}"; got ${shown(options.terminalTypes)}`)
+    if (!terminalTypes.includes(type)) throw new InvalidOptionError(`"terminalTypes" must contain "${type}"; got ${shown(terminalTypes)}`)
   }
-  return options
+}
+
+/** A lease that runs out before it is renewed would have every live producer taken for dead. */
+function checkLease ({ heartbeatMs, producerIdleMs }: JournalOptions): void {
+  if (producerIdleMs <= heartbeatMs) throw new InvalidOptionError(`"producerIdleMs" must be larger than "heartbeatMs", which is ${heartbeatMs}; got ${producerIdleMs}`)
 }
 
 function describe (error: ValueError): string {

@@ -2,6 +2,7 @@ import { ClosedError, DatabaseUnavailableError, FencedError, InvalidMessageIdErr
 import type { Journal } from './journal.js'
 import { canonicalMessageId, newMessageId } from './keys.js'
 import { createMessage, type Message, type MessageContext, type OwnedMessage } from './message.js'
+import type { JournalOptions } from './options.js'
 
 export interface OpenMessageOptions {
   /** Whose message it is; `null` or left out: nobody's, which only an app with `identify: false` lets anyone read. */
@@ -37,11 +38,14 @@ export interface Producers {
   beat (): Promise<void>
   /** Aborts every message's signal. */
   close (): void
-  /** Gives the leases up, so that another process need not wait for them to run out. Never rejects. */
+  /**
+   * Gives the leases up: each runs out one `heartbeatMs` from now. Until then another process may go on with the message;
+   * after that, its readers need not wait for longer. Never rejects.
+   */
   release (): Promise<void>
 }
 
-export function createProducers (journal: Journal, producerIdleMs: number, context: Omit<MessageContext, 'onClosed'>): Producers {
+export function createProducers (journal: Journal, { heartbeatMs, producerIdleMs }: JournalOptions, context: Omit<MessageContext, 'onClosed'>): Producers {
   const messages = new Map<string, OwnedMessage>()
   let closed = false
 
@@ -109,7 +113,7 @@ export function createProducers (journal: Journal, producerIdleMs: number, conte
       closed = true
       for (const message of messages.values()) message.abort(new ClosedError())
     },
-    release: async () => { await heartbeat(producerIdleMs) }
+    release: async () => { await heartbeat(producerIdleMs - heartbeatMs) }
   }
 }
 

@@ -3,20 +3,19 @@ import t, { type Test } from 'tap'
 import { askRedis } from '../demo/services/redis.js'
 import { messageTopic, userTopic } from '../plugin/keys.js'
 import { STOP_TOPIC } from '../plugin/stop.js'
-import { startApp } from './helper/app.js'
+import { NO_TICKS, startApp } from './helper/app.js'
 import { eventually, has, upTo } from './helper/journal.js'
 import { NEEDS_REAL_REDIS } from './helper/real-redis.js'
 import { startRedisCluster, type RedisCluster } from './helper/redis-cluster.js'
 import { connect, ids } from './helper/sse.js'
 
 /** What is lost stays lost for longer than the test lasts: what arrives was announced. */
-const NEVER_MS = 600_000
 
 async function startTwo (t: Test) {
   const cluster = await startRedisCluster(t)
-  const one = await startApp(t, { redisClient: cluster.connect(), reconcileMs: NEVER_MS, heartbeatMs: NEVER_MS })
+  const one = await startApp(t, { redisClient: cluster.connect(), ...NO_TICKS })
   const { databaseUrl } = one
-  const two = await startApp(t, { redisClient: cluster.connect(), databaseUrl, migrate: false, reconcileMs: NEVER_MS, heartbeatMs: NEVER_MS })
+  const two = await startApp(t, { redisClient: cluster.connect(), databaseUrl, migrate: false, ...NO_TICKS })
   return { cluster, one, two }
 }
 
@@ -59,7 +58,7 @@ t.test('both pipes work on a Redis Cluster, by sharded pub/sub, under the same n
 
 t.test('on a Cluster a stop reaches the producer on another node, and slots are counted', NEEDS_REAL_REDIS, async (t) => {
   const cluster = await startRedisCluster(t)
-  const one = await startApp(t, { redisClient: cluster.connect(), heartbeatMs: NEVER_MS, reconcileMs: NEVER_MS })
+  const one = await startApp(t, { redisClient: cluster.connect(), ...NO_TICKS })
   const two = await startApp(t, { redisClient: cluster.connect(), databaseUrl: one.databaseUrl, migrate: false, maxConnectionsPerUser: 1 })
   const message = await one.app.journal.openMessage({ userId: 'ada' })
   const stopped = new Promise((resolve) => { message.signal.addEventListener('abort', resolve) })
@@ -101,7 +100,7 @@ t.test('a slot that moves to another node takes its readers with it', NEEDS_REAL
 
 t.test('the connection to a node is given up with the last of its topics', NEEDS_REAL_REDIS, async (t) => {
   const cluster = await startRedisCluster(t)
-  const { app, url } = await startApp(t, { redisClient: cluster.connect(), reconcileMs: NEVER_MS, heartbeatMs: NEVER_MS })
+  const { app, url } = await startApp(t, { redisClient: cluster.connect(), ...NO_TICKS })
   const elsewhere = await cluster.nodeOf(STOP_TOPIC) // which every process is subscribed to
   let message = await app.journal.openMessage({ userId: 'ada' })
   while (await cluster.nodeOf(messageTopic(message.messageId)) === elsewhere) message = await app.journal.openMessage({ userId: 'ada' })

@@ -87,6 +87,8 @@ t.test('the refusal says what is wanted and what was given', async (t) => {
   t.throws(() => parseOptions({ identify, keepaliveMs: 0 }), { message: /"keepaliveMs": .*greater or equal to 1; got 0/ })
   t.throws(() => parseOptions({ identify, terminalTypes: ['end', 'error', 1] }), { message: /"terminalTypes.2": expected string; got 1/ })
   t.throws(() => parseOptions({ identify, terminalTypes: ['end'] }), { message: /"terminalTypes" must contain "error"; got \["end"\]/ })
+  t.throws(() => parseOptions({ identify, producerIdleMs: 9_000 }), { message: /"producerIdleMs" must be larger than "heartbeatMs", which is 10000; got 9000/ })
+  t.throws(() => parseOptions({ identify, heartbeatMs: 90_000 }), { message: /"producerIdleMs" must be larger than "heartbeatMs", which is 90000; got 90000/ })
   t.throws(() => parseOptions({ identify, prefix: () => '/api' }), { message: /"prefix": expected string; got a function/ })
   t.throws(() => parseOptions({}), { message: /"identify" must be a function .*, or false to let everyone read everything; got undefined/ })
 })

@@ -180,8 +180,7 @@ t.test('a server that is away for a while', async (t) => {
   await first.app.close()
   await seen.until(() => seen.health.at(-1) === 'unhealthy')
 
-  // The first app gave the message up: at its first tick, the second would end it
-  const second = await startApp(t, { databaseUrl, retryMs: 1, reconcileMs: 600_000, migrate: false, port: Number(port) })
+  const second = await startApp(t, { databaseUrl, retryMs: 1, migrate: false, port: Number(port) })
   const message = await second.app.journal.openMessage({ userId: 'ada', messageId })
   await message.record('answer', { no: 1 })
   await message.end()

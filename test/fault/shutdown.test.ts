@@ -3,7 +3,7 @@ import http, { type IncomingMessage } from 'node:http'
 import type { LightMyRequestResponse } from 'fastify'
 import t from 'tap'
 import { startApp } from '../helper/app.js'
-import { eventsOf, eventually, has, makeMessage, statusOf, upTo } from '../helper/journal.js'
+import { eventsOf, eventually, has, insertEvents, makeMessage, statusOf, upTo } from '../helper/journal.js'
 import { connect, ids } from '../helper/sse.js'
 
 const TIMES = { heartbeatMs: 100, reconcileMs: 200, maxConnectionsPerUser: 0 }
@@ -40,7 +40,7 @@ t.test('app.close() in mid-stream: readers end without a terminal and with a ret
   t.same([...ids(reader), ...ids(again)], upTo(102))
 })
 
-t.test('the lease is given up: where nobody continues the message, its readers learn at the next tick, not after producerIdleMs', async (t) => {
+t.test('the lease is given up: where nobody continues the message, its readers learn after one heartbeatMs, not after producerIdleMs', async (t) => {
   const one = await startApp(t, TIMES)
   const { databaseUrl } = one
   const two = await startApp(t, { ...TIMES, databaseUrl, migrate: false }) // producerIdleMs is 90 s
@@ -51,6 +51,26 @@ t.test('the lease is given up: where nobody continues the message, its readers l
   await reader.ended
   t.match(JSON.parse(reader.events.at(-1)?.data ?? ''), { type: 'error', code: 'producer_stale' })
   t.equal(await statusOf(databaseUrl, message.messageId), 'failed')
+})
+
+t.test('until one heartbeatMs after the close, no process ends the message: another one may go on with it', async (t) => {
+  const times = { ...TIMES, heartbeatMs: 30_000, reconcileMs: 20 }
+  const one = await startApp(t, times)
+  const { databaseUrl } = one
+  const two = await startApp(t, { ...times, databaseUrl, migrate: false })
+  const { messageId } = await one.app.journal.openMessage({ userId: 'ada' })
+  const reader = await connect(t, `${two.url}/api/messages/${messageId}/events`)
+  await one.app.close()
+  const unpublished = await makeMessage(databaseUrl)
+  const other = await connect(t, `${two.url}/api/messages/${unpublished}/events`)
+  for (const first of [0, 1]) { // each is found by a tick, so that at least one whole tick has passed since the close
+    await insertEvents(databaseUrl, unpublished, { first })
+    await other.until(has(first + 1))
+  }
+  const next = await two.app.journal.openMessage({ userId: 'ada', messageId })
+  t.equal(await next.end(), true)
+  await reader.ended
+  t.same(reader.events.map(({ data }) => data), ['{"type":"end"}'])
 })
 
 t.test('a producer that ends its message on the signal has the time to', async (t) => {

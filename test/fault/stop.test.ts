@@ -5,19 +5,18 @@ import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import type { RedisServer } from '../../demo/services/redis.js'
 import type { Message } from '../../plugin/message.js'
-import { startApp, type TestAppOptions } from '../helper/app.js'
+import { NO_TICKS, startApp, type TestAppOptions } from '../helper/app.js'
 import { ask, eventsOf, statusOf, upTo } from '../helper/journal.js'
 import { freeze, ownRedis, thaw } from '../helper/servers.js'
 import { connect, ids } from '../helper/sse.js'
 
-const NEVER_MS = 600_000
 const STOPPED = { type: 'end', reason: 'stopped' }
 
 /** A producer on one node, and another node to stop it from. */
 async function startTwo (t: Test, options: TestAppOptions = {}) {
-  const one = await startApp(t, { reconcileMs: NEVER_MS, heartbeatMs: NEVER_MS, ...options })
+  const one = await startApp(t, { ...NO_TICKS, ...options })
   const { databaseUrl } = one
-  const two = await startApp(t, { reconcileMs: NEVER_MS, heartbeatMs: NEVER_MS, ...options, databaseUrl, migrate: false })
+  const two = await startApp(t, { ...NO_TICKS, ...options, databaseUrl, migrate: false })
   const message = await one.app.journal.openMessage({ userId: 'ada' })
   t.equal(await message.record('answer', { no: 0 }), true)
   const path = `${two.url}/api/messages/${message.messageId}`

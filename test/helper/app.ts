@@ -35,6 +35,9 @@ export interface TestAppOptions extends Partial<MessageJournalOptions> {
 /** The user that a request of these tests is made by; without the header, nobody. */
 export const USER_HEADER = 'x-user'
 
+/** What only a tick would find, or say, stays unfound and unsaid. */
+export const NO_TICKS = { reconcileMs: 600_000, heartbeatMs: 600_000, producerIdleMs: 1_200_000 }
+
 /** An app as a user would write it, listening on a free port, on a database of its own; closed after the test. */
 export async function startApp (t: Test, { databaseUrl, redisUrl = process.env.TEST_REDIS_URL ?? '', redisClient, port = 0, extend, ...options }: TestAppOptions = {}): Promise<TestApp> {
   const connectionString = databaseUrl ?? await createTestDatabase(t)
