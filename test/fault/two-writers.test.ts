@@ -7,9 +7,10 @@ const EVENTS = 200
 
 /** By default no heartbeat tells a writer that it was fenced before its own events do. */
 async function startTwo (t: Test, heartbeatMs = 600_000) {
-  const one = await startApp(t, { heartbeatMs })
+  const times = { heartbeatMs, producerIdleMs: 1_200_000 }
+  const one = await startApp(t, times)
   const { databaseUrl } = one
-  const two = await startApp(t, { databaseUrl, migrate: false, heartbeatMs })
+  const two = await startApp(t, { ...times, databaseUrl, migrate: false })
   return { one, two, databaseUrl }
 }
 
