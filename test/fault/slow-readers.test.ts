@@ -18,6 +18,8 @@ interface RawReader {
   endsWith (id: number): boolean
 }
 
+const inKiB = (bytes: number) => Math.round(bytes / 1024)
+
 /** A client that reads what it is told to; after the test it is gone. */
 function openRaw (t: Test, url: string, cursor?: string): RawReader {
   const { port, pathname } = new URL(url)
@@ -117,15 +119,25 @@ t.test('a reader that never reads costs less than 1 MiB, on a message with 100,0
   await eventually(() => warm.endsWith(events - 1))
   warm.socket.destroy()
   await memory(0)
-  const still = openRaw(t, path) // and so for one that does not read
-  await memory(1)
-  still.socket.destroy()
+
+  /** What one costs, while it is there. */
+  async function cost (): Promise<number> {
+    const before = await memory(0)
+    const { socket } = openRaw(t, path)
+    const bytes = await memory(1) - before
+    socket.destroy()
+    return bytes
+  }
+
+  await cost() // and so for one that does not read
+  const costs: number[] = []
+  while (costs.length < 5) costs.push(await cost())
+  // Between two looks, the process may have made a connection, or code, that is not the reader's either
+  const one = Number(costs.toSorted((a, b) => a - b)[2])
   const before = await memory(0)
-  openRaw(t, path)
-  const one = await memory(1) - before
-  for (let more = 0; more < 9; more++) openRaw(t, path)
+  for (let more = 0; more < 10; more++) openRaw(t, path)
   const ten = await memory(10) - before
-  t.comment(`one reader that never reads: ${Math.round(one / 1024)} KiB; ten: ${Math.round(ten / 1024)} KiB`)
+  t.comment(`one reader that never reads: ${costs.map(inKiB).join(', ')} KiB; ten: ${inKiB(ten)} KiB`)
   t.ok(one < 1024 * 1024)
   t.ok(ten < 10 * 1024 * 1024)
 })
