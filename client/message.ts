@@ -82,7 +82,7 @@ export async function streamMessage<Payload extends object = EventPayload> (opti
         mustPost = status === NOT_FOUND && !known
         return mustPost || undefined
       }
-      if (eventsUrl === undefined) address = addressIn(response, messageId) ?? address
+      if (eventsUrl === undefined) address = addressIn(response, messageId, url) ?? address
       if (failure?.code === EXISTS) return (known = true)
       mustPost = REFUSED.includes(status)
       if (status === NO_CONTENT && !response.redirected) throw failure
@@ -134,8 +134,8 @@ async function followMessage<Payload extends object> (options: MessageOptions<Pa
 }
 
 /** Where the message is read, by the answer to its POST. A 303 was followed there already. */
-function addressIn ({ url, redirected, headers }: Response, messageId: string): string | null {
+function addressIn ({ url, redirected, headers }: Response, messageId: string, asked: string): string | null {
   const location = headers.get('location')
-  if (location !== null) return absolute(location, url)
+  if (location !== null) return absolute(location, url || absolute(asked)) // a Response that an app's `fetch` made has no url
   return redirected && url.includes(messageId) ? url : null
 }

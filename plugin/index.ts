@@ -1,6 +1,7 @@
 import type {} from '@fastify/postgres'
 import type {} from '@fastify/redis'
 import fp from 'fastify-plugin'
+import * as errors from './errors.js'
 import { parseOptions, type MessageJournalOptions } from './options.js'
 import type { RecordEvent } from './recorder.js'
 import { setup, type MessageJournal, type StreamMessage } from './setup.js'
@@ -21,9 +22,12 @@ declare module 'fastify' {
  * Registration rejects with FST_JOURNAL_INVALID_OPTION, and the start with FST_JOURNAL_NOT_MIGRATED or
  * FST_JOURNAL_DATABASE_NEWER when the tables are not those of this version.
  */
-const plugin = fp<MessageJournalOptions>(async (app, options) => {
+const register = fp<MessageJournalOptions>(async (app, options) => {
   await setup(app, parseOptions(options))
 }, { fastify: '5.x', name: 'fastify-message-journal', dependencies: ['@fastify/postgres', '@fastify/redis'] })
+
+/** In CommonJS the plugin is what `require` returns, and the other exports are its properties. */
+const plugin = Object.assign(register, { messageJournal: register, errors })
 
 export default plugin
 export { plugin as messageJournal, plugin as 'module.exports' }
@@ -36,4 +40,4 @@ export type { Approval, ApprovalOptions, ClearApproval, RequestApproval } from '
 export type { ReportProgress, TaskOptions, TrackTask } from './tasks.js'
 export type { PublishUserEvent, UserEventOptions } from './user-publisher.js'
 export type { JournalStats, MessageJournal, StreamMessage } from './setup.js'
-export * as errors from './errors.js'
+export { errors }

@@ -1,6 +1,7 @@
 import { refusedError } from './errors.js'
 import type { NewEvent } from './appender.js'
 import type { OpenedMessage } from './journal.js'
+import { isPlainObject } from './payload.js'
 import { defaultPublicError, publicText, type PublicTextContext } from './public-text.js'
 import type { Reason, Recorder } from './recorder.js'
 import { completed, failed, type Terminal } from './terminals.js'
@@ -24,7 +25,8 @@ export interface Message {
    */
   record (eventType: string, payload?: object): Promise<boolean>
   /**
-   * The durable terminal event `{"type":"end", …payload}` and the status `complete`, in one transaction.
+   * The durable terminal event `{"type":"end", …payload}` and the status `complete`, in one transaction. A `type` in the
+   * payload is left out, and so is, with a line in the log, a payload that is no plain object or cannot be stored.
    * @returns whether it is committed; `false` when the message has ended already.
    */
   end (payload?: object): Promise<boolean>
@@ -59,6 +61,7 @@ export function createMessage (identity: { messageId: string, userId: string | n
   function write (eventType: string, payload: unknown, finish: NewEvent['finish'], onWritten: (reason: Reason | null) => void): void {
     const event = { messageId: identity.messageId, sequenceNo: next++, eventType: storable(eventType), payload, epoch: opened.epoch, finish }
     recorder.record(event, (sequenceNo, reason) => {
+      if (reason === 'refused' && next === event.sequenceNo + 1) next = event.sequenceNo // at once: it leaves no hole
       if (reason === 'stopped' || reason === 'fenced' || reason === 'missing') lose(refusedError(reason, identity.messageId))
       if (sequenceNo !== null && sequenceNo >= next) next = sequenceNo + 1
       onWritten(reason)
@@ -68,6 +71,17 @@ export function createMessage (identity: { messageId: string, userId: string | n
   async function writeTerminal ({ eventType, payload, status, error }: Terminal): Promise<Reason | null> {
     const finish = { status, error: error === null ? null : storable(error) }
     return await new Promise((resolve) => { write(eventType, payload, finish, resolve) })
+  }
+
+  function completedWith (payload: unknown): Terminal {
+    const fields = { ...identity, eventType: 'end' }
+    try {
+      if (payload === undefined || isPlainObject(payload)) return completed(payload)
+      log.warn('replaced', fields, 'journal: a payload is not a plain object; {} was recorded in its place')
+    } catch (error) {
+      log.error('payload', { ...fields, err: error }, 'journal: a payload cannot be read; {} was recorded in its place')
+    }
+    return completed()
   }
 
   /** `plain` is what is written when the payload cannot be: readers must not wait for an end that cannot come. */
@@ -97,7 +111,7 @@ export function createMessage (identity: { messageId: string, userId: string | n
       log.warn('arguments', { ...identity, eventType, reason }, 'journal: an event was not recorded')
       resolve(false)
     }),
-    end: async (payload) => await finish(completed(payload), completed(undefined)),
+    end: async (payload) => await finish(completedWith(payload), completed()),
     fail: async (error) => await finish(failed(publicText(context, error, identity), error), failed(defaultPublicError(), error)),
     abort (reason) { controller.abort(reason) },
     lose

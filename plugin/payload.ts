@@ -35,7 +35,7 @@ function stripNul (json: string): string {
 }
 
 /** An object literal, `JSON.parse`'s or a null-prototype object, of this realm or another; not an array, a Date or a class's instance. */
-function isPlainObject (value: unknown): boolean {
+export function isPlainObject (value: unknown): value is object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   const prototype: unknown = Object.getPrototypeOf(value)
   return prototype === null || Object.getPrototypeOf(prototype) === null

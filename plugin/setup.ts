@@ -67,11 +67,13 @@ export type StreamMessage = (message: Message, produce: Produce) => FastifyReply
 const FLUSH_MS = 800
 /** While hints do not come from Redis, the logs are polled in its place, in ms. */
 const POLL_MS = 300
+const PLAIN_PATH = /^\/?([\w.~-]+\/)*[\w.~-]*$/
 /** Often enough for processes that do not live long. */
 const RETENTION_INTERVAL_MS = 600_000
 
 /** Puts the parts together and ties them to the app's life. */
 export async function setup (app: FastifyInstance, options: JournalOptions): Promise<void> {
+  for (const prefix of [app.prefix, options.prefix ?? '']) checkPrefix(prefix)
   const pool = postgresOf(app, options)
   const redis = redisOf(app, options)
   const log = createLimitedLog(app.log)
@@ -156,7 +158,7 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
     return answer
   })
   await app.register(async (routes) => {
-    base = routes.prefix
+    base = routes.prefix.replace(/\/$/, '')
     useOwnCompilers(routes)
     const access = createAccess(messages, options)
     const serve = createServeStream(viewers, slots, options.overload)
@@ -166,6 +168,12 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
   }, { prefix: options.prefix ?? '' })
 
   app.addHook('onReady', async () => { await checkTables(app, pool, schema) })
+}
+
+/** The header `Location` names the routes. */
+function checkPrefix (prefix: string): void {
+  if (PLAIN_PATH.test(prefix)) return
+  throw new InvalidOptionError(`"prefix", and those around it, must be a path such as "/api", without parameters, which the header "Location" could not name; got ${JSON.stringify(prefix)}`)
 }
 
 /** Whatever the app has chosen for its own routes. */

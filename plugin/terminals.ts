@@ -20,8 +20,9 @@ export const STALE: Terminal = {
   error: 'the producer gave no sign of life'
 }
 
-export function completed (payload: object | undefined): Terminal {
-  return { status: 'complete', eventType: 'end', payload: { type: 'end', ...payload }, error: null }
+/** Readers go by the `type`, so that the payload's own gives way. */
+export function completed (payload?: object): Terminal {
+  return { status: 'complete', eventType: 'end', payload: Object.assign({ type: 'end' as const }, payload, { type: 'end' as const }), error: null }
 }
 
 /** `text` is what readers see; `cause` stays in the table. */
@@ -46,5 +47,5 @@ function reasonOf (cause: unknown): string {
 /** For a row that says how the message ended while its journal does not. */
 export function matching (status: Exclude<MessageStatus, 'streaming'>, publicError: string): Terminal {
   if (status === 'stopped') return STOPPED
-  return status === 'complete' ? completed(undefined) : failed(publicError, publicError)
+  return status === 'complete' ? completed() : failed(publicError, publicError)
 }

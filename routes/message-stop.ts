@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Access } from '../plugin/access.js'
 import { DatabaseUnavailableError, InvalidMessageIdError } from '../plugin/errors.js'
 import { canonicalMessageId } from '../plugin/keys.js'
+import { turnAway } from '../plugin/overload.js'
 import type { Stopper } from '../plugin/stop.js'
 import { ErrorResponse, MessageParams } from './schemas.js'
 
@@ -25,11 +26,15 @@ const schema = {
 /** Stop is not disconnect: it ends the message for all its readers, durably. Repeating it is harmless. */
 export const messageStop: FastifyPluginAsyncTypebox<MessageStopOptions> = async (app, { access, stopper }) => {
   app.post('/messages/:messageId/stop', { schema, attachValidation: true }, async (request, reply) => {
-    const userId = await access.identify(request)
-    const messageId = canonicalMessageId(request.params.messageId)
-    if (messageId === null) throw new InvalidMessageIdError(JSON.stringify(request.params.messageId))
-    await access.findMessage(request, userId, messageId, 'stop')
-    await stopper.stop(messageId).catch((cause: unknown) => { throw new DatabaseUnavailableError({ cause }) })
+    try {
+      const userId = await access.identify(request)
+      const messageId = canonicalMessageId(request.params.messageId)
+      if (messageId === null) throw new InvalidMessageIdError(JSON.stringify(request.params.messageId))
+      await access.findMessage(request, userId, messageId, 'stop')
+      await stopper.stop(messageId).catch((cause: unknown) => { throw new DatabaseUnavailableError({ cause }) })
+    } catch (error) {
+      return turnAway(reply, error, 'status')
+    }
     return await reply.code(202).send()
   })
 }

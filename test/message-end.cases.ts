@@ -154,6 +154,38 @@ test('a payload of end that cannot be stored does not cost the reader the end', 
   t.match(await database.message(message.messageId), { status: 'complete' })
 })
 
+test('a type in the payload of end does not make it another event', async (t) => {
+  const { app, databaseUrl } = await startApp(t)
+  const database = await observe(t, databaseUrl)
+  const message = await app.journal.openMessage({ userId: 'ada' })
+
+  t.equal(await message.end({ type: 'usage', tokens: 3 }), true)
+
+  t.strictSame(await database.rows(message.messageId), [{ sequence_no: 0, event_type: 'end', payload: '{"type":"end","tokens":3}' }])
+})
+
+const REVOKED = Proxy.revocable({}, {})
+REVOKED.revoke()
+for (const [what, payload, level] of [
+  ['a string', 'done', 40],
+  ['an array', [1], 40],
+  ['a Date', new Date(), 40],
+  ['null', null, 40],
+  ['an object with a getter that throws', { get tokens () { throw new Error('no') } }, 50],
+  ['a revoked Proxy', REVOKED.proxy, 50]
+] as const) {
+  test(`end ends the message, with ${what} in place of a payload too`, async (t) => {
+    const { app, databaseUrl, lines } = await startApp(t)
+    const database = await observe(t, databaseUrl)
+    const message = await app.journal.openMessage({ userId: 'ada' })
+
+    t.equal(await message.end(payload as never), true) // as a caller without types may
+
+    t.strictSame(await database.rows(message.messageId), [{ sequence_no: 0, event_type: 'end', payload: '{"type":"end"}' }])
+    t.match(linesAbout(lines, 'was recorded in its place'), [{ level, messageId: message.messageId, eventType: 'end' }])
+  })
+}
+
 test('with the database away, end is false and does not throw', async (t) => {
   const databaseUrl = await createTestDatabase(t)
   const proxy = await startTcpProxy(t, databaseUrl)

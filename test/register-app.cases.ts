@@ -74,6 +74,25 @@ t.test('a prefix inside another one is added to it, also in Location', async (t)
   t.notOk(app.hasDecorator('journal'), 'and the app outside the prefix is as it was')
 })
 
+for (const [prefix, base] of [['/api/', '/api'], ['/', ''], ['api', '/api']] as const) {
+  t.test(`Location names the route, also with the prefix "${prefix}"`, async (t) => {
+    const { url } = await startApp(t, {
+      databaseUrl: connectionString,
+      prefix,
+      extend: (app) => {
+        app.post('/chat', async (request, reply) => reply.streamMessage(await app.journal.openMessage({ userId: 'ada' }), () => {}))
+      }
+    })
+    const chat = await connect(t, `${url}/chat`, { method: 'POST' })
+    await chat.ended
+    const { location = '', 'x-message-id': messageId } = chat.response.headers
+    t.equal(location, `${base}/messages/${String(messageId)}/events`)
+    const replay = await connect(t, url + location)
+    await replay.ended
+    t.same(ids(replay), ['0'])
+  })
+}
+
 t.test('a validator and a serializer that the app has chosen for its own routes are not the journal\'s', async (t) => {
   const { app, url } = await startAfter(t, (app) => {
     app.setValidatorCompiler(() => { throw new Error('a foreign validator was asked') })

@@ -69,6 +69,18 @@ t.test('a wrong option is refused before anything is opened', async (t) => {
   t.notOk(app.hasDecorator('journal'))
 })
 
+t.test('a prefix that the header Location could not name is refused', async (t) => {
+  for (const prefix of ['/v1/:tenant', '/*', '//elsewhere', '/a b', '/a?b', '/:id(^\\d+)']) {
+    const app = await createBase(t)
+    await t.rejects(async () => { await app.register(messageJournal, { identify, prefix }) }, { code: 'FST_JOURNAL_INVALID_OPTION', message: /option "prefix".* got "/ }, prefix)
+    t.notOk(app.hasDecorator('journal'))
+  }
+  const app = await createBase(t)
+  await t.rejects(async () => {
+    await app.register(async (tenant) => { await tenant.register(messageJournal, { identify, prefix: '/api' }) }, { prefix: '/v1/:tenant' })
+  }, { code: 'FST_JOURNAL_INVALID_OPTION', message: /got "\/v1\/:tenant"/ })
+})
+
 t.test('registering twice is refused, and leaves nothing behind', async (t) => {
   const server = await startRedis()
   t.teardown(() => server.stop())

@@ -163,6 +163,22 @@ async function atOnce (...request: Parameters<typeof fetch>): Promise<Response> 
   return new Response(body?.pipeThrough(shorter) ?? null, { status, headers: kept })
 }
 
+t.test('a fetch of the app\'s own, whose responses have no url', async (t) => {
+  const { chat } = await startChat(t, { produce: twoWords })
+  const seen = watch()
+  const done = streamMessage({
+    url: chat,
+    ...hurried,
+    ...seen,
+    async fetch (...request) {
+      const response = await fetch(...request)
+      return new Response(response.body, response)
+    }
+  })
+  t.match(await done, { status: 'complete', lastEventId: '2' })
+  t.strictSame(seen.events, TWO_WORDS)
+})
+
 t.test('a server that is away for a while', async (t) => {
   const first = await startChat(t, {
     async produce ({ record, signal }) {

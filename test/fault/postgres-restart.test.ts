@@ -93,7 +93,9 @@ for (const overload of ['status', 'in-band'] as const) {
       t.equal(newcomer.retries.length, 1)
     }
     await t.rejects(app.journal.openMessage({ userId: 'ada' }), { code: 'FST_JOURNAL_DATABASE_UNAVAILABLE' })
-    t.equal((await fetch(path.replace(/events$/, 'stop'), { method: 'POST', headers: { 'x-user': 'ada' } })).status, 503)
+    const stop = await fetch(path.replace(/events$/, 'stop'), { method: 'POST', headers: { 'x-user': 'ada' } })
+    t.equal(stop.status, 503)
+    t.match(stop.headers.get('retry-after'), /^[2-6]$/)
 
     // Another program's commit is announced while this app cannot ask Postgres: it is delivered, the one after a gap waits.
     const announce = async (no: number) => await app.redis.publish(`channel:${messageId}`, `{"message_id":"${messageId}","sequence_no":${no},"event_type":"answer","payload":{"no":${no}}}`)
