@@ -2,10 +2,11 @@ import type { FastifyRequest } from 'fastify'
 import { DatabaseUnavailableError, MessageNotFoundError, UnauthenticatedError } from './errors.js'
 import type { Journal, MessageState } from './journal.js'
 import type { Authorize, JournalOptions } from './options.js'
+import { userIdText } from './user-id.js'
 
 /** Who may see what. */
 export interface Access {
-  /** The caller's id; `null` when `identify` is false. @throws UnauthenticatedError */
+  /** The caller's id; `null` when `identify` is false. @throws UnauthenticatedError, InvalidUserIdError */
   identify (request: FastifyRequest): Promise<string | null>
   /** @throws MessageNotFoundError, for a message that does not exist and for one that is not the caller's alike; DatabaseUnavailableError */
   findMessage (request: FastifyRequest, userId: string | null, messageId: string, action: Action): Promise<MessageState>
@@ -22,9 +23,9 @@ export function createAccess (journal: Pick<Journal, 'findMessage'>, { identify,
   return {
     async identify (request) {
       if (identify === false) return null
-      const userId = await identify(request)
-      if (userId === null || userId === undefined || userId === '') throw new UnauthenticatedError()
-      return String(userId)
+      const userId = userIdText(await identify(request))
+      if (userId === null) throw new UnauthenticatedError()
+      return userId
     },
     async findMessage (request, userId, messageId, action) {
       const message = await journal.findMessage(messageId).catch((cause: unknown) => {

@@ -19,6 +19,13 @@ export const MessageNotFoundError = createError(
 export const InvalidMessageIdError = createError(
   'FST_JOURNAL_INVALID_MESSAGE_ID', 'messageId must be a UUID, not %s', 400)
 
+/** An object, say, would be the same user for everyone. */
+export const InvalidUserIdError = createError(
+  'FST_JOURNAL_INVALID_USER_ID', 'A user\'s id must be a string, a number or a bigint, without U+0000; got %s', 500, TypeError)
+
+export const NotAMessageError = createError(
+  'FST_JOURNAL_NOT_A_MESSAGE', 'streamMessage() needs the message that openMessage() resolves with; got %s', 500, TypeError)
+
 /** `openMessage` was given the id of a message that belongs to another user. */
 export const NotOwnerError = createError(
   'FST_JOURNAL_NOT_OWNER', 'Message %s belongs to another user', 403)

@@ -1,9 +1,10 @@
-import { Type, type Static, type TSchema } from '@sinclair/typebox'
+import { KindGuard, Type, type Static, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
-import { inspect } from 'node:util'
 import type { FastifyRequest } from 'fastify'
 import type { MessageStatus } from './journal.js'
 import { InvalidOptionError } from './errors.js'
+import { MAX_RETENTION_DAYS } from './retention.js'
+import { shown } from './text.js'
 
 /** What `authorize` is told of the message. */
 export interface AuthorizedMessage {
@@ -60,7 +61,7 @@ export const OptionsSchema = Type.Object({
   replayWindowMs: positive('The time in which maxReplaysPerUser is spent', 60_000),
   progressMs: positive('How often a tracked task tells its progress', 200),
   overload: Type.Union([Type.Literal('status'), Type.Literal('in-band')], { description: 'Whether a reader who is turned away gets a status, or 200 and a busy event', default: 'status' }),
-  retentionDays: notNegative('After how many days events are deleted; 0: never', 14),
+  retentionDays: Type.Integer({ description: 'After how many days events are deleted; 0: never', default: 14, minimum: 0, maximum: MAX_RETENTION_DAYS }),
   keepaliveMs: positive('How often an open response gets a comment', 15_000),
   retryMs: positive('The mean wait that clients are told to keep before they reconnect', 2_000)
 }, { additionalProperties: false })
@@ -110,18 +111,14 @@ function describe (error: ValueError): string {
   if (name === 'identify') {
     return `"identify" must be a function from the request to the user's id, or false to let everyone read everything; got ${shown(error.value)}`
   }
-  return `"${name}": ${error.message.toLowerCase()}; got ${shown(error.value)}${descriptionOf(error.schema)}`
+  return `"${name}": ${wanted(error)}; got ${shown(error.value)}${descriptionOf(error.schema)}`
+}
+
+function wanted ({ schema, message }: ValueError): string {
+  const literals = KindGuard.IsUnion(schema) ? schema.anyOf.filter((one) => KindGuard.IsLiteral(one)) : []
+  return literals.length === 0 ? message.toLowerCase() : `expected ${literals.map((literal) => shown(literal.const)).join(' or ')}`
 }
 
 function descriptionOf (schema: TSchema): string {
   return schema.description === undefined ? '' : ` (${schema.description})`
-}
-
-function shown (value: unknown): string {
-  if (typeof value === 'function') return 'a function'
-  try {
-    return JSON.stringify(value) ?? String(value)
-  } catch {
-    return inspect(value, { depth: 1, breakLength: Infinity }) // a BigInt, a cycle
-  }
 }

@@ -17,6 +17,8 @@ export function turnAway (reply: FastifyReply, error: unknown, overload: Journal
   if (passing === undefined || !(error instanceof Error)) throw error
   const waitSeconds = error instanceof ReplayBudgetError ? error.retryAfterSeconds : 0
   const seconds = waitSeconds + Math.ceil(MEAN_RETRY_SECONDS * (0.5 + Math.random()))
+  // Or the connection, kept alive, would keep the server from closing
+  if (error instanceof ClosedError && reply.request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
   if (overload === 'status') {
     reply.header('retry-after', seconds)
     throw error

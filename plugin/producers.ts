@@ -3,6 +3,8 @@ import type { Journal } from './journal.js'
 import { canonicalMessageId, newMessageId } from './keys.js'
 import { createMessage, type Message, type MessageContext, type OwnedMessage } from './message.js'
 import type { JournalOptions } from './options.js'
+import { shown } from './text.js'
+import { userIdText } from './user-id.js'
 
 export interface OpenMessageOptions {
   /** Whose message it is; `null` or left out: nobody's, which only an app with `identify: false` lets anyone read. */
@@ -24,7 +26,7 @@ export interface Producers {
   readonly size: number
   /**
    * Makes the message's row, or takes the message over.
-   * @throws InvalidMessageIdError, NotOwnerError, MessageExistsError, ClosedError, or DatabaseUnavailableError with pg's error as its `cause`.
+   * @throws InvalidMessageIdError, InvalidUserIdError, NotOwnerError, MessageExistsError, ClosedError, or DatabaseUnavailableError with pg's error as its `cause`.
    */
   openMessage (options: OpenMessageOptions): Promise<Message>
   /**
@@ -75,8 +77,8 @@ export function createProducers (journal: Journal, { heartbeatMs, producerIdleMs
     async openMessage ({ userId = null, messageId: wanted, ifExists = 'continue' }) {
       if (closed) throw new ClosedError()
       const messageId = canonicalMessageId(wanted ?? newMessageId())
-      if (messageId === null) throw new InvalidMessageIdError(JSON.stringify(wanted))
-      const identity = { messageId, userId: userId === null ? null : String(userId) }
+      if (messageId === null) throw new InvalidMessageIdError(shown(wanted))
+      const identity = { messageId, userId: userIdText(userId) }
       const opened = await open(messageId, identity.userId, ifExists === 'continue')
       const message = createMessage(identity, opened, {
         ...context,

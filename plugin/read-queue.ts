@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { LimitedLog } from './limited-log.js'
 
@@ -27,6 +28,7 @@ interface Waiter {
 
 export function createReadQueue (maxConcurrent: number, log: LimitedLog): ReadQueue {
   const closing = new AbortController()
+  setMaxListeners(0, closing.signal) // one for each read that waits to be tried again
   let waiting: Waiter[] = []
   let running = 0
   let failing = 0

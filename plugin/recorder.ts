@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Committer, Outcome, PendingEvent } from './committer.js'
-import { encodeEnvelope, isSequenceNo, MAX_SEQUENCE_NO } from './envelope.js'
+import { encodeEnvelope, isSequenceNo } from './envelope.js'
 import type { NewEvent } from './appender.js'
 import { canonicalMessageId, messageTopic } from './keys.js'
 import type { LimitedLog } from './limited-log.js'
@@ -34,6 +34,8 @@ export interface Recorder {
   record (event: WrittenEvent, onRecorded: OnRecorded): void
 }
 
+/** The largest number that an app may give: what comes after it needs numbers too, the message's end for one. */
+const MAX_OWN_NO = 2_000_000_000
 /** Lines about messages that do not exist are written once each; this many are remembered. */
 const MAX_KNOWN_MISSING = 1_000
 
@@ -135,6 +137,6 @@ function isKnownAbsent (outcome: Exclude<Outcome, { kind: 'committed' }>): boole
 function whatIsWrong (messageId: unknown, sequenceNo: unknown, eventType: unknown): string | null {
   if (messageId === undefined || messageId === null || messageId === '') return 'messageId is empty'
   if (canonicalMessageId(messageId) === null) return 'messageId is not a UUID'
-  if (!isSequenceNo(sequenceNo)) return `sequenceNo is not a whole number from 0 to ${MAX_SEQUENCE_NO}`
+  if (!isSequenceNo(sequenceNo) || sequenceNo > MAX_OWN_NO) return `sequenceNo is not a whole number from 0 to ${MAX_OWN_NO}`
   return isEventType(eventType) ? null : 'eventType is empty'
 }

@@ -27,7 +27,8 @@ return {spent, left}`
 export function createReplayBudget (redis: Redis, log: LimitedLog, { maxReplaysPerUser, replayWindowMs }: ReplayBudgetOptions): SpendReplay {
   async function spend (userId: string): Promise<[spent: number, leftMs: number]> {
     try {
-      return await ask(redis, TIMEOUT_MS, ['EVAL', SPEND, 1, replaysKey(userId), replayWindowMs]) as [number, number] // what the script returns
+      const [spent, leftMs] = await ask(redis, TIMEOUT_MS, ['EVAL', SPEND, 1, replaysKey(userId), replayWindowMs]) as [number, number] // what the script returns
+      return [Number(spent), Number(leftMs)] // with `stringNumbers` they are texts
     } catch (error) {
       log.warn('replays', { err: error }, 'journal: Redis could not count a user\'s replays')
       return [0, 0]

@@ -9,14 +9,14 @@ import type { Redis } from './redis.js'
 /** The pool of the app's @fastify/postgres. @throws InvalidOptionError */
 export function postgresOf (app: FastifyInstance, { postgres }: JournalOptions): Pool {
   const pool = postgres === undefined ? app.pg.pool : app.pg[postgres]?.pool
-  if (pool === undefined) throw new InvalidOptionError(`"postgres": no @fastify/postgres is registered under the name ${JSON.stringify(postgres)}`)
+  if (pool === undefined) throw new InvalidOptionError(`"postgres": no @fastify/postgres is registered ${postgres === undefined ? 'without a name' : `under the name ${JSON.stringify(postgres)}`}`)
   return pool
 }
 
 /** The client of the app's @fastify/redis. @throws InvalidOptionError */
 export function redisOf (app: FastifyInstance, { redis }: JournalOptions): Redis {
   const client = redis === undefined ? app.redis : app.redis[redis]
-  if (typeof client?.duplicate !== 'function') throw new InvalidOptionError(`"redis": no @fastify/redis is registered under the namespace ${JSON.stringify(redis)}`)
+  if (typeof client?.duplicate !== 'function') throw new InvalidOptionError(`"redis": no @fastify/redis is registered ${redis === undefined ? 'without a namespace' : `under the namespace ${JSON.stringify(redis)}`}`)
   return client
 }
 

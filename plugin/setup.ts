@@ -9,7 +9,7 @@ import { userEvents } from '../routes/user-events.js'
 import { createAccess } from './access.js'
 import type { ClearApproval, RequestApproval } from './approvals.js'
 import { createConnection } from './connection.js'
-import { InvalidOptionError } from './errors.js'
+import { InvalidOptionError, NotAMessageError } from './errors.js'
 import { every } from './every.js'
 import { createJournal } from './journal.js'
 import { createLimitedLog } from './limited-log.js'
@@ -22,13 +22,14 @@ import type { OpenMessageOptions, Produce } from './producers.js'
 import { defaultPublicError } from './public-text.js'
 import { createPublisher } from './publisher.js'
 import type { RecordEvent } from './recorder.js'
-import { cleanup, type Cleaned, type CleanupOptions } from './retention.js'
+import { cleanup, MAX_RETENTION_DAYS, type Cleaned, type CleanupOptions } from './retention.js'
 import { checkTables, postgresOf, redisOf } from './services.js'
 import { createSlots, RENEW_MS } from './slots.js'
 import { createLockMessages, createStatements } from './statements.js'
 import { STOP_TOPIC } from './stop.js'
 import { createSubscriber } from './subscriber.js'
 import type { TrackTask } from './tasks.js'
+import { shown } from './text.js'
 import { createUserPipe } from './user-pipe.js'
 import type { PublishUserEvent } from './user-publisher.js'
 import { createViewers } from './viewers.js'
@@ -140,7 +141,9 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
     clearApproval,
     migrate: async (wanted) => await migrate(pool, { ...schema, ...wanted }),
     async cleanup ({ olderThanDays }) {
-      if (!Number.isInteger(olderThanDays) || olderThanDays < 1) throw new InvalidOptionError(`"olderThanDays" must be a whole number of days, at least 1; got ${String(olderThanDays)}`)
+      if (!Number.isInteger(olderThanDays) || olderThanDays < 1 || olderThanDays > MAX_RETENTION_DAYS) {
+        throw new InvalidOptionError(`"olderThanDays" must be a whole number of days, from 1 to ${MAX_RETENTION_DAYS}; got ${shown(olderThanDays)}`)
+      }
       return await cleanup(journal, olderThanDays)
     },
     stats: () => ({ viewers: viewers.size, topics: messages.feeds.size + users.feeds.size, producers: messages.producers.size })
@@ -150,12 +153,15 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
 
   let base = ''
   app.decorateReply('streamMessage', function (message, produce) {
+    if (!isMessage(message)) throw new NotAMessageError(message instanceof Promise ? 'a promise: an await is missing' : shown(message))
     const reply = this
       .header('x-message-id', message.messageId)
       .header('location', `${base}/messages/${message.messageId}/events`)
-    const answer = viewers.open(reply, messages.feeds, message.messageId, { start: START, endsPast: message.openedAt })
-    messages.producers.run(message, produce)
-    return answer
+    try {
+      return viewers.open(reply, messages.feeds, message.messageId, { start: START, endsPast: message.openedAt })
+    } finally {
+      messages.producers.run(message, produce) // whoever reads, if anybody can
+    }
   })
   await app.register(async (routes) => {
     base = routes.prefix.replace(/\/$/, '')
@@ -174,6 +180,12 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
 function checkPrefix (prefix: string): void {
   if (PLAIN_PATH.test(prefix)) return
   throw new InvalidOptionError(`"prefix", and those around it, must be a path such as "/api", without parameters, which the header "Location" could not name; got ${JSON.stringify(prefix)}`)
+}
+
+/** For callers without types. */
+function isMessage (message: unknown): boolean {
+  const { messageId, signal } = Object(message) as Partial<Message>
+  return typeof messageId === 'string' && signal instanceof AbortSignal
 }
 
 /** Whatever the app has chosen for its own routes. */

@@ -53,7 +53,7 @@ export function createSlots (redis: Redis, max: number, log: LimitedLog): Slots 
   /** Sets this process's count of the user; `limit` 0: whatever the others have. */
   async function count (userId: string, streams: number, limit: number): Promise<boolean> {
     try {
-      return await ask(redis, TIMEOUT_MS, ['EVAL', COUNT, 1, slotsKey(userId), process, limit, streams]) !== 0
+      return Number(await ask(redis, TIMEOUT_MS, ['EVAL', COUNT, 1, slotsKey(userId), process, limit, streams])) !== 0 // with `stringNumbers` it is a text
     } catch (error) {
       log.warn('slots', { err: error }, 'journal: Redis could not count a user\'s open streams')
       return true

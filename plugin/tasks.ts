@@ -54,9 +54,18 @@ export function createTrackTask (context: TaskContext): TrackTask {
       return result
     } catch (error) {
       progress.end()
-      await tellEnd('failed', { error: publicText(context, error, { taskId, userId: String(userId) }) })
+      await tellEnd('failed', { error: publicText(context, error, { taskId, userId: nameOf(userId) }) })
       throw error
     }
+  }
+}
+
+/** For callers without types too: the task's own error must not be lost. */
+function nameOf (userId: unknown): string {
+  try {
+    return String(userId)
+  } catch {
+    return ''
   }
 }
 

@@ -1,3 +1,16 @@
+import { inspect } from 'node:util'
+
+/** For an error's message: what was given. */
+export function shown (value: unknown): string {
+  if (typeof value === 'function') return 'a function'
+  if (typeof value === 'number') return String(value)
+  try {
+    return JSON.stringify(value) ?? String(value)
+  } catch {
+    return inspect(value, { depth: 1, breakLength: Infinity }) // a BigInt, a cycle
+  }
+}
+
 /** Nothing is left of a type that has no other character than U+0000. */
 export function isEventType (eventType: unknown): eventType is string {
   return typeof eventType === 'string' && storable(eventType) !== ''

@@ -4,6 +4,7 @@ import { serializePayload } from './payload.js'
 import type { Publisher } from './publisher.js'
 import { askAll, type Command, type Redis } from './redis.js'
 import { isEventType, storable } from './text.js'
+import { userIdText } from './user-id.js'
 import { withId } from './user-log.js'
 
 export interface UserEventOptions {
@@ -109,10 +110,9 @@ export function createUserPublisher (redis: Redis, publisher: Publisher, log: Li
   // A stream that is new after an outage has no end yet.
   redis.on('ready', () => { postponedAt.clear() })
 
-  const publishUserEvent: PublishUserEvent = async (user, eventType, payload, more) => {
-    if (!options.push) return null
+  async function prepare (user: unknown, eventType: unknown, payload: unknown, more: UserEventOptions | undefined): Promise<string | null> {
     if (answered !== undefined) return refuse(user, eventType, 'the app is closed')
-    const userId = userIdOf(user)
+    const userId = userIdText(typeof user === 'string' ? storable(user) : user) ?? ''
     if (userId === '') return refuse(user, eventType, 'userId is empty')
     if (!isEventType(eventType)) return refuse(user, eventType, 'type is empty')
     const type = storable(eventType)
@@ -125,6 +125,15 @@ export function createUserPublisher (redis: Redis, publisher: Publisher, log: Li
     return await add(userId, type, `${head.slice(0, -1)},"scope":${scope.text},"payload":${body.text}}`)
   }
 
+  const publishUserEvent: PublishUserEvent = async (userId, type, payload, more) => {
+    if (!options.push) return null
+    try {
+      return await prepare(userId, type, payload, more)
+    } catch (error) {
+      return refuse(userId, type, error as Error) // an id that is none, a getter that throws
+    }
+  }
+
   return {
     publishUserEvent,
     async close () {
@@ -133,14 +142,5 @@ export function createUserPublisher (redis: Redis, publisher: Publisher, log: Li
         if (unanswered === 0) resolve()
       })
     }
-  }
-}
-
-/** For callers without types too: empty for what has no text. */
-function userIdOf (user: unknown): string {
-  try {
-    return storable(String(user ?? ''))
-  } catch {
-    return ''
   }
 }

@@ -1,4 +1,6 @@
 import type { ServerResponse } from 'node:http'
+import type { Writable } from 'node:stream'
+import { hasLeft, http2StreamOf, onceGone } from './departure.js'
 import type { Feed } from './feed.js'
 import type { Feeds } from './feeds.js'
 import { ignore } from './lend.js'
@@ -24,45 +26,51 @@ export interface ViewerContext {
 /**
  * One socket, one cursor, a bounded buffer: the tail stops as soon as the response has enough, and goes on when it drains.
  *
- * To Fastify it is a stream, of which it uses `pipe`. It has no buffer of its own, and begins when it gets its response:
- * one that never gets there, since a hook has failed, leaves nothing behind.
+ * To Fastify it is a stream, of which it uses `pipe`. It has no buffer of its own, and begins when it gets its target:
+ * one that never gets there, since a hook has failed, leaves nothing behind. The target is the response, or what a hook
+ * of the app has put before it.
  */
 export class Viewer<Position> implements Sink, OpenResponse {
   slot: Set<Beating> | undefined
   readonly #context: ViewerContext
   readonly #feeds: Feeds<Position>
-  #response: ServerResponse | null = null
+  readonly #response: ServerResponse
+  #target: Writable | null = null
   #feed: Feed<Position> | null = null
   #tail: Tail<Position> | null = null
   #state: 'open' | 'full' | 'ended' = 'open'
-  #watched = false
+  #stall: 'unwatched' | 'idle' | 'timed' = 'unwatched'
   #begin: { key: string, place: Place<Position> } | null
 
-  constructor (context: ViewerContext, feeds: Feeds<Position>, key: string, place: Place<Position>) {
+  constructor (context: ViewerContext, response: ServerResponse, feeds: Feeds<Position>, key: string, place: Place<Position>) {
     this.#context = context
+    this.#response = response
     this.#feeds = feeds
     this.#begin = { key, place }
   }
 
   /** Begins. The response's head goes out with the first bytes, which are written here. */
-  pipe (response: ServerResponse): void {
-    if (this.#begin === null || response.destroyed) return
+  pipe<Target extends Writable> (target: Target): Target {
+    const response = this.#response
+    if (this.#begin === null || hasLeft(response)) return target
     const { key, place } = this.#begin
     this.#begin = null
-    this.#response = response
+    this.#target = target
     response.on('error', ignore) // a write to a socket that has just gone
-    response.on('close', () => { this.#over() })
-    response.write(encodeOpening(jittered(this.#context.retryMs)))
+    if (response !== target as Writable) target.on('error', () => { response.destroy() })
+    onceGone(response, () => { this.#over() })
+    target.write(encodeOpening(jittered(this.#context.retryMs)))
     this.#context.pulse.add(this)
     const feed = this.#feed = this.#feeds.open(key)
     const tail = this.#tail = new Tail(feed, place, this)
     if (this.#context.closed) this.leave()
     else if (place.finished === true) tail.resume()
     else feed.subscribe(() => { tail.resume() })
+    return target
   }
 
   write (frames: readonly Buffer[]): boolean {
-    if (this.#response !== null && writeAll(this.#response, frames)) return true
+    if (this.#target !== null && writeAll(this.#target, frames)) return true
     this.#state = 'full'
     this.#watch()
     return false
@@ -70,21 +78,22 @@ export class Viewer<Position> implements Sink, OpenResponse {
 
   end (): void {
     this.#state = 'ended'
-    this.#response?.end()
+    this.#target?.end()
     if (this.#context.closed) this.#closeConnection()
   }
 
   beat (): void {
-    if (this.#state === 'open' && this.#response?.writableNeedDrain === false) this.#response.write(KEEPALIVE)
+    if (this.#response.writableLength > 0) this.#watch() // since the last beat, perhaps
+    else if (this.#state === 'open') this.#target?.write(KEEPALIVE)
   }
 
   leave (): void {
     if (this.#state === 'open') {
       this.#tail?.close()
-      this.#response?.write(encodeRetry(jittered(this.#context.retryMs)))
+      this.#target?.write(encodeRetry(jittered(this.#context.retryMs)))
       this.end()
     } else {
-      this.#response?.destroy() // it is not reading: its cursor brings it back
+      this.#response.destroy() // it is not reading: its cursor brings it back
     }
   }
 
@@ -97,32 +106,47 @@ export class Viewer<Position> implements Sink, OpenResponse {
   /** Node's own timer: it counts each part of a large write that the socket takes as progress. */
   #watch (): void {
     const response = this.#response
-    response?.setTimeout(this.#context.stallTimeoutMs)
-    if (this.#watched) return
-    this.#watched = true
-    response?.on('drain', () => { this.#drained() })
-    response?.on('timeout', () => { response.destroy() })
+    if (this.#stall === 'timed') return
+    if (this.#stall === 'unwatched') {
+      this.#target?.on('drain', () => { this.#drained() })
+      response.on('timeout', () => { this.#timedOut() })
+    }
+    this.#stall = 'timed'
+    response.setTimeout(this.#context.stallTimeoutMs)
+  }
+
+  #timedOut (): void {
+    if (this.#state === 'full' || this.#response.writableLength > 0) this.#response.destroy()
+    else this.#rest()
+  }
+
+  #rest (): void {
+    this.#stall = 'idle'
+    this.#response.setTimeout(0)
   }
 
   #drained (): void {
     /* c8 ignore next -- a response that has been ended tells of no drain over HTTP/1; nothing says that it never will */
     if (this.#state !== 'full') return
     this.#state = 'open'
-    this.#response?.setTimeout(0)
+    this.#rest()
     this.#tail?.resume()
   }
 
-  /** One that is kept alive would keep the server from closing; with HTTP/2 it is the session that is closed. */
+  /** One that is kept alive would keep the server from closing. */
   #closeConnection (): void {
     const response = this.#response
-    if (response?.req.httpVersionMajor === 1) response.once('finish', () => { response.socket?.end() })
+    const stream = http2StreamOf(response)
+    if (stream === undefined) response.once('finish', () => { response.socket?.end() })
+    else stream.session?.close() // once its streams are over
   }
 
-  // What Fastify's `eos` asks of a stream. All that it would be told, the response tells.
+  // What Fastify and its hooks ask of a stream. All that it would be told, the response tells.
   on (): this { return this }
   once (): this { return this }
   off (): this { return this }
   removeListener (): this { return this }
+  resume (): this { return this }
   destroy (): void {}
 }
 
@@ -130,8 +154,8 @@ export class Viewer<Position> implements Sink, OpenResponse {
  * `false`: a `drain` will come. The response is not corked for this: it would then count all of them, and the socket,
  * which is what drains, each by itself. (Node corks the socket until the end of the turn.)
  */
-function writeAll (response: ServerResponse, frames: readonly Buffer[]): boolean {
+function writeAll (target: Writable, frames: readonly Buffer[]): boolean {
   let hasRoom = true
-  for (const chunk of frames) hasRoom = response.write(chunk) && hasRoom
+  for (const chunk of frames) hasRoom = target.write(chunk) && hasRoom
   return hasRoom
 }

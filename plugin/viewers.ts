@@ -39,7 +39,7 @@ export function createViewers (options: ViewersOptions): Viewers {
         .header('content-type', 'text/event-stream')
         .header('cache-control', 'no-store, no-transform')
         .header('x-accel-buffering', 'no')
-        .send(new Viewer(context, feeds, key, place))
+        .send(new Viewer(context, reply.raw, feeds, key, place))
     },
     close () {
       context.closed = true
@@ -54,7 +54,11 @@ export function createViewers (options: ViewersOptions): Viewers {
  */
 export const takeOver: onSendHookHandler = (request, reply, payload, next) => {
   if (!(payload instanceof Viewer)) return next(null, payload)
+  try {
+    reply.raw.writeHead(reply.statusCode, reply.getHeaders() as Parameters<ServerResponse['writeHead']>[1]) // what Fastify would pass too
+  } catch (error) {
+    return next(error as Error) // a hook has set a header that is none
+  }
   reply.hijack()
-  reply.raw.writeHead(reply.statusCode, reply.getHeaders() as Parameters<ServerResponse['writeHead']>[1]) // what Fastify would pass too
   payload.pipe(reply.raw)
 }

@@ -1,4 +1,5 @@
 import type { FastifyReply } from 'fastify'
+import { hasLeft, onceGone } from '../plugin/departure.js'
 import type { Feeds } from '../plugin/feeds.js'
 import type { JournalOptions } from '../plugin/options.js'
 import { turnAway } from '../plugin/overload.js'
@@ -25,11 +26,11 @@ export type ServeStream = <Position>(reply: FastifyReply, find: () => Promise<Ta
 export function createServeStream (viewers: Viewers, slots: Slots, overload: JournalOptions['overload']): ServeStream {
   async function open<Position> (reply: FastifyReply, { userId, feeds, key, place }: Target<Position>): Promise<FastifyReply> {
     const giveBack = await slots.take(userId)
-    if (reply.raw.destroyed) {
+    if (hasLeft(reply.raw)) {
       giveBack()
       return reply.hijack() // the client has left meanwhile
     }
-    reply.raw.once('close', giveBack)
+    onceGone(reply.raw, giveBack)
     return viewers.open(reply, feeds, key, await place())
   }
 

@@ -90,6 +90,8 @@ test('a messageId that is no UUID is refused with what it was', async (t) => {
       code: 'FST_JOURNAL_INVALID_MESSAGE_ID', statusCode: 400, message: `messageId must be a UUID, not ${JSON.stringify(messageId)}`
     })
   }
+  await t.rejects(app.journal.openMessage({ userId: 'ada', messageId: 1n as never }), { message: 'messageId must be a UUID, not 1n' })
+  await t.rejects(app.journal.openMessage({ userId: { id: 1 } as never }), { code: 'FST_JOURNAL_INVALID_USER_ID', message: /; got {"id":1}$/ })
 
   t.strictSame(await database.query('select from messages'), [])
 })

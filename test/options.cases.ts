@@ -32,7 +32,7 @@ const REFUSED: Record<keyof MessageJournalOptions, unknown[]> = {
   replayWindowMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
   progressMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
   overload: [null, '', 'inband', true],
-  retentionDays: [null, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
+  retentionDays: [null, -1, 1.5, '1', NaN, Infinity, 36_501],
   keepaliveMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
   retryMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31]
 }
@@ -85,6 +85,8 @@ for (const [name, values] of Object.entries(REFUSED)) {
 t.test('the refusal says what is wanted and what was given', async (t) => {
   t.throws(() => parseOptions({ identify, keepaliveMs: '15s' }), { message: /"keepaliveMs": expected integer; got "15s" \(How often/ })
   t.throws(() => parseOptions({ identify, keepaliveMs: 0 }), { message: /"keepaliveMs": .*greater or equal to 1; got 0/ })
+  t.throws(() => parseOptions({ identify, keepaliveMs: NaN }), { message: /"keepaliveMs": .*; got NaN/ })
+  t.throws(() => parseOptions({ identify, overload: 'inband' }), { message: /"overload": expected "status" or "in-band"; got "inband"/ })
   t.throws(() => parseOptions({ identify, terminalTypes: ['end', 'error', 1] }), { message: /"terminalTypes.2": expected string; got 1/ })
   t.throws(() => parseOptions({ identify, terminalTypes: ['end'] }), { message: /"terminalTypes" must contain "error"; got \["end"\]/ })
   t.throws(() => parseOptions({ identify, producerIdleMs: 9_000 }), { message: /"producerIdleMs" must be larger than "heartbeatMs", which is 10000; got 9000/ })

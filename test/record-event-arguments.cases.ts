@@ -15,11 +15,11 @@ const wrong: Array<[why: string, reason: string, arguments_: unknown[]]> = [
   ['no eventType', 'eventType is empty', [UNKNOWN, 0]],
   ['an eventType of nothing but U+0000', 'eventType is empty', [UNKNOWN, 0, '\0\0']],
   ['an eventType that is no string', 'eventType is empty', [UNKNOWN, 0, Symbol('answer')]],
-  ['a negative number', 'sequenceNo is not a whole number from 0 to 2147483647', [UNKNOWN, -1, 'answer']],
-  ['a broken number', 'sequenceNo is not a whole number from 0 to 2147483647', [UNKNOWN, 0.5, 'answer']],
-  ['a number of NaN', 'sequenceNo is not a whole number from 0 to 2147483647', [UNKNOWN, Number.NaN, 'answer']],
-  ['a number that Postgres cannot hold', 'sequenceNo is not a whole number from 0 to 2147483647', [UNKNOWN, 2 ** 31, 'answer']],
-  ['a number that is text', 'sequenceNo is not a whole number from 0 to 2147483647', [UNKNOWN, '0', 'answer']]
+  ['a negative number', 'sequenceNo is not a whole number from 0 to 2000000000', [UNKNOWN, -1, 'answer']],
+  ['a broken number', 'sequenceNo is not a whole number from 0 to 2000000000', [UNKNOWN, 0.5, 'answer']],
+  ['a number of NaN', 'sequenceNo is not a whole number from 0 to 2000000000', [UNKNOWN, Number.NaN, 'answer']],
+  ['a number that Postgres cannot hold', 'sequenceNo is not a whole number from 0 to 2000000000', [UNKNOWN, 2 ** 31, 'answer']],
+  ['a number that is text', 'sequenceNo is not a whole number from 0 to 2000000000', [UNKNOWN, '0', 'answer']]
 ]
 
 test('wrong arguments are one warning and false, and touch nothing', async (t) => {
@@ -45,15 +45,16 @@ test('wrong arguments are one warning and false, and touch nothing', async (t) =
   }
 })
 
-test('the largest number that Postgres can hold is a number like any other', async (t) => {
+test('the largest number that an app may give leaves room for what follows', async (t) => {
   const { app, databaseUrl } = await startApp(t)
   const database = await observe(t, databaseUrl)
-  const messageId = await database.addMessage()
+  const message = await app.journal.openMessage({ userId: 'ada' })
 
-  t.equal(await app.journal.recordEvent(messageId, 2_147_483_647, 'answer', {}), true)
+  t.equal(await app.journal.recordEvent(message.messageId, 2_000_000_001, 'answer', {}), false)
+  t.equal(await app.journal.recordEvent(message.messageId, 2_000_000_000, 'answer', {}), true)
+  t.equal(await message.end(), true)
 
-  t.strictSame(await database.rows(messageId), [{ sequence_no: 2_147_483_647, event_type: 'answer', payload: '{}' }])
-  t.equal(await app.journal.recordEvent(messageId, 2_147_483_647, 'other', {}), false, 'and has none behind it')
+  t.strictSame((await database.rows(message.messageId)).map(({ sequence_no: no, event_type: type }) => [no, type]), [[2_000_000_000, 'answer'], [2_000_000_001, 'end']])
 })
 
 test('U+0000 is taken out of an event type', async (t) => {

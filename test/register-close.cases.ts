@@ -83,6 +83,7 @@ t.test('a reader that comes while the app closes is told so', async (t) => {
   const reader = await answer
   t.equal(reader.status, 503)
   t.match(JSON.parse(reader.raw), { code: 'FST_JOURNAL_CLOSED' })
+  t.equal(reader.response.headers.connection, 'close', 'or the app would wait for it')
 })
 
 t.test('app.close() returns while a read of the journal is being tried again', async (t) => {

@@ -124,6 +124,14 @@ t.test('a name that no @fastify/postgres has is refused by the option\'s name', 
   })
 })
 
+t.test('one that has a name must be named', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(postgres, { connectionString: await createTestDatabase(t), name: 'answers' })
+  await app.register(redis, { url: process.env.TEST_REDIS_URL ?? '' })
+  await t.rejects(async () => { await app.register(messageJournal, { identify }) }, { message: /"postgres": no @fastify\/postgres is registered without a name/ })
+})
+
 t.test('a namespace that no @fastify/redis has is refused by the option\'s name', async (t) => {
   const app = await createBase(t)
   await t.rejects(async () => { await app.register(messageJournal, { identify, redis: 'hints' }) }, {

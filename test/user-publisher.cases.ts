@@ -90,8 +90,9 @@ const refused: Array<[why: string, expected: object, arguments_: (user: string) 
   ['no user', { reason: 'userId is empty' }, () => []],
   ['a user of null', { reason: 'userId is empty' }, () => [null, 'any']],
   ['a user of nothing but U+0000', { reason: 'userId is empty' }, () => ['\0\0', 'any']],
-  ['a user without a text', { reason: 'userId is empty' }, () => [Object.create(null), 'any']],
-  ['a user whose text cannot be had', { reason: 'userId is empty' }, () => [{ toString () { throw new Error('no') } }, 'any']],
+  ['a user without a text', { err: { message: /^A user's id must be/ } }, () => [Object.create(null), 'any']],
+  ['a user that is an object', { err: { message: /; got {"id":1}$/ } }, () => [{ id: 1 }, 'any']],
+  ['a user whose text cannot be had', { err: { message: /^A user's id must be/ } }, () => [{ toString () { throw new Error('no') } }, 'any']],
   ['an empty type', { reason: 'type is empty' }, (user) => [user, '']],
   ['no type', { reason: 'type is empty' }, (user) => [user]],
   ['a type of nothing but U+0000', { reason: 'type is empty' }, (user) => [user, '\0']],
@@ -101,6 +102,7 @@ const refused: Array<[why: string, expected: object, arguments_: (user: string) 
   ['a payload that throws', { err: { message: /^the payload cannot be serialised/ } }, (user) => [user, 'any', thrower]],
   ['a payload that is too large', { err: { message: /more than maxPayloadBytes \(64\)/ } }, (user) => [user, 'any', large]],
   ['a scope with a cycle', { err: { message: /^the payload cannot be serialised/ } }, (user) => [user, 'any', {}, { scope: cycle }]],
+  ['options that throw', { err: { message: 'on purpose' } }, (user) => [user, 'any', {}, { get scope (): never { throw new Error('on purpose') } }]],
   ['a scope that is too large', { err: { message: /more than maxPayloadBytes \(64\)/ } }, (user) => [user, 'any', {}, { scope: large }]]
 ]
 

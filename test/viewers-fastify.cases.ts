@@ -3,13 +3,15 @@ import redis from '@fastify/redis'
 import Fastify from 'fastify'
 import { once, type EventEmitter } from 'node:events'
 import http2 from 'node:http2'
-import type { AddressInfo } from 'node:net'
-import t from 'tap'
+import net, { type AddressInfo } from 'node:net'
+import { PassThrough, Transform, type Readable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
 import messageJournal from '../plugin/index.js'
 import { startApp } from './helper/app.js'
 import { createTestDatabase } from './helper/database.js'
 import { gate } from './helper/gate.js'
-import { eventually, upTo } from './helper/journal.js'
+import { ask, eventually, insertEvents, statusOf, upTo } from './helper/journal.js'
 import { connect, frames, ids } from './helper/sse.js'
 
 t.test('headers of every onSend hook are kept, of those too that were added after the plugin, on both ways to a stream', async (t) => {
@@ -55,15 +57,21 @@ t.test('a hook that fails answers with its error, and leaves no viewer, no subsc
   await eventually(async () => (await connect(t, path)).status === 200)
 })
 
-t.test('over HTTP/2 a stream is replayed, tailed, stopped from reading for a while and ended, and the app closes', async (t) => {
-  const app = Fastify({ http2: true, forceCloseConnections: true })
+async function startHttp2 (t: Test) {
+  const app = Fastify({ http2: true })
   t.teardown(() => app.close())
   await app.register(postgres, { connectionString: await createTestDatabase(t) })
   await app.register(redis, { url: process.env.TEST_REDIS_URL ?? '' })
-  await app.register(messageJournal, { identify: () => 'ada', migrate: true })
+  await app.register(messageJournal, { identify: () => 'ada', migrate: true, keepaliveMs: 50 })
+  app.post('/chat', async (_request, reply) => reply.streamMessage(await app.journal.openMessage({ userId: 'ada' }), async ({ signal }) => { await once(signal, 'abort') }))
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo // it listens on TCP
-  const session = http2.connect(`http://127.0.0.1:${port}`)
+  return { app, url: `http://127.0.0.1:${port}` }
+}
+
+t.test('over HTTP/2 a stream is replayed, tailed, stopped from reading for a while and ended, and the app closes', async (t) => {
+  const { app, url } = await startHttp2(t)
+  const session = http2.connect(url)
   t.teardown(() => { session.destroy() })
   const message = await app.journal.openMessage({ userId: 'ada' })
   for (let n = 0; n < 5; n++) await message.record('answer', { n })
@@ -90,14 +98,131 @@ t.test('over HTTP/2 a stream is replayed, tailed, stopped from reading for a whi
   const open = session.request({ ':path': `/messages/${other.messageId}/events` })
   let last = ''
   open.setEncoding('utf8').on('data', (chunk: string) => { last += chunk })
-  await eventually(() => last.includes('retry:'))
+  await eventually(() => last.includes(': keepalive\n\n: keepalive\n\n'))
   const ended = once(open, 'end')
-  session.once('error', () => {}) // a session that the server closes
   const closed = app.close()
   await ended
   t.equal(last.match(/^retry: \d+$/gm)?.length, 2)
-  session.close()
-  await closed
+  await closed // with the client's session open
+})
+
+t.test('over HTTP/2 a client that leaves at once, or soon, leaves nothing behind', async (t) => {
+  const { app, url } = await startHttp2(t)
+  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const session = http2.connect(url)
+  t.teardown(() => { session.destroy() })
+  for (const [method, path] of [['GET', `/messages/${messageId}/events`], ['GET', '/events'], ['POST', '/chat']] as const) {
+    for (let ms = 0; ms < 20; ms++) {
+      const request = session.request({ ':method': method, ':path': path })
+      request.on('error', () => {})
+      request.end()
+      await delay(ms / 2)
+      request.close(http2.constants.NGHTTP2_CANCEL)
+    }
+  }
+  await eventually(() => app.journal.stats().viewers === 0 && app.journal.stats().topics === 0)
+  await eventually(async () => (await app.redis.hvals('user:ada:slots')).length === 0)
+})
+
+t.test('requests that are sent ahead on one connection are answered in turn, and leave nothing behind when it is cut', async (t) => {
+  const { app, url } = await startApp(t, { maxConnectionsPerUser: 12 })
+  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const path = `/api/messages/${messageId}/events`
+  const { port } = new URL(url)
+  const socket = net.connect(Number(port), '127.0.0.1')
+  t.teardown(() => { socket.destroy() })
+  socket.write(`GET ${path} HTTP/1.1\r\nhost: test\r\nx-user: ada\r\n\r\n`.repeat(12))
+  await eventually(() => app.journal.stats().viewers === 12)
+  socket.destroy()
+  await eventually(() => app.journal.stats().viewers === 0 && app.journal.stats().topics === 0)
+  await eventually(async () => (await app.redis.hvals('user:ada:slots')).length === 0)
+
+  const { messageId: short } = await app.journal.openMessage({ userId: 'ada' })
+  const both = net.connect(Number(port), '127.0.0.1')
+  t.teardown(() => { both.destroy() })
+  let text = ''
+  both.setEncoding('utf8').on('data', (chunk: string) => { text += chunk })
+  both.write(`GET /api/messages/${short}/events HTTP/1.1\r\nhost: test\r\nx-user: ada\r\n\r\n`.repeat(2))
+  await eventually(() => app.journal.stats().viewers === 2)
+  await app.journal.recordEvent(short, 0, 'end')
+  await app.pg.query('update messages set status = \'complete\' where message_id = $1', [short])
+  await eventually(() => text.match(/^id: 0$/gm)?.length === 2)
+  await eventually(() => app.journal.stats().viewers === 0)
+  both.destroy()
+})
+
+t.test('a hook of the app may put a stream of its own before the response', async (t) => {
+  const { app, url } = await startApp(t, {
+    stallTimeoutMs: 300,
+    extend (app) {
+      app.addHook('onSend', async (request, _reply, payload) => {
+        if (request.headers['x-fail'] !== undefined) return (payload as Readable).pipe(new Transform({ transform (_chunk, _encoding, next) { next(new Error('the hook fails')) } }))
+        return (payload as Readable).pipe(new PassThrough()) // what Fastify types as unknown
+      })
+      app.post('/ask', async (_request, reply) => reply.streamMessage(await app.journal.openMessage({ userId: 'ada' }), async ({ record }) => {
+        for (let n = 0; n < 3_000; n++) await record('answer', { n, padding: 'x'.repeat(1_000) })
+      }))
+    }
+  })
+  const posted = await connect(t, `${url}/ask`, { method: 'POST' })
+  await posted.ended
+  t.same(ids(posted), upTo(3_001))
+  const path = url + (posted.response.headers.location ?? '')
+  const replayed = await connect(t, path)
+  await replayed.ended
+  t.equal(frames(replayed.raw), frames(posted.raw))
+
+  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  await insertEvents(app.pg.pool.options.connectionString ?? '', messageId, { count: 3_000, bytes: 10_000 })
+  const stalled = await connect(t, `${url}/api/messages/${messageId}/events`)
+  stalled.ended.catch(() => {})
+  stalled.response.pause()
+  t.equal(app.journal.stats().viewers, 1)
+  await eventually(() => app.journal.stats().viewers === 0)
+  await t.rejects(connect(t, path, { headers: { 'x-fail': '1' } }))
+  await eventually(() => app.journal.stats().viewers === 0)
+
+  const open = await connect(t, `${url}/api/messages/${(await app.journal.openMessage({ userId: 'ada' })).messageId}/events`)
+  await app.close()
+  await open.ended
+  t.equal(open.retries.length, 2)
+})
+
+t.test('a header that is none is an error of the app, and the answer is produced all the same', async (t) => {
+  const { app, url, databaseUrl } = await startApp(t, {
+    extend (app) {
+      app.addHook('onRequest', async (_request, reply) => { reply.header('x-name', '☃') })
+      app.post('/ask', async (_request, reply) => reply.streamMessage(await app.journal.openMessage({ userId: 'ada' }), async ({ record }) => { await record('answer') }))
+    }
+  })
+  const posted = await connect(t, `${url}/ask`, { method: 'POST' })
+  t.equal(posted.status, 500)
+  const messageId = posted.response.headers['x-message-id'] ?? (await ask<{ message_id: string }>(databaseUrl, 'select message_id from messages'))[0]?.message_id
+  await eventually(async () => await statusOf(databaseUrl, String(messageId)) === 'complete')
+  for (const path of [`/api/messages/${String(messageId)}/events`, '/api/events']) {
+    const reader = await connect(t, url + path)
+    t.equal(reader.status, 500, path)
+    await reader.ended
+  }
+  t.match(app.journal.stats(), { viewers: 0, topics: 0, producers: 0 })
+})
+
+t.test('streamMessage names what is no message, and a HEAD of the app\'s own route is answered', async (t) => {
+  const { app, url } = await startApp(t, {
+    extend (app) {
+      app.post('/promise', async (_request, reply) => reply.streamMessage(app.journal.openMessage({ userId: 'ada' }) as never, () => {}))
+      app.post('/nothing', async (_request, reply) => reply.streamMessage(undefined as never, () => {}))
+      app.get('/ask', async (_request, reply) => reply.streamMessage(await app.journal.openMessage({ userId: 'ada' }), () => {}))
+    }
+  })
+  for (const [path, message] of [['/promise', /got a promise: an await is missing/], ['/nothing', /got undefined/]] as const) {
+    const refused = await connect(t, url + path, { method: 'POST' })
+    await refused.ended
+    t.match(JSON.parse(refused.raw), { code: 'FST_JOURNAL_NOT_A_MESSAGE', message })
+  }
+  const head = await connect(t, `${url}/ask`, { method: 'HEAD' })
+  t.equal(head.status, 200)
+  t.match(app.journal.stats(), { viewers: 0, topics: 0 })
 })
 
 t.test('a client that has left before the answer begins costs nothing', async (t) => {

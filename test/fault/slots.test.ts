@@ -15,8 +15,8 @@ import { NEEDS_REAL_REDIS } from '../helper/real-redis.js'
 const MAX = 8
 
 /** A Redis client that is not the app's. */
-async function redisClient (t: Test, url: string) {
-  return (await startClient(t, url)).redis
+async function redisClient (t: Test, url: string, options = {}) {
+  return (await startClient(t, url, options)).redis
 }
 
 async function start (t: Test, options: TestAppOptions = {}) {
@@ -116,6 +116,21 @@ t.test('nobody is turned away because Redis is: killed, frozen, or with a key of
   await server.kill()
   t.equal((await open()).status, 200)
   await server.start()
+})
+
+t.test('a client of the app that takes numbers for texts counts all the same', async (t) => {
+  const server = await ownRedis(t)
+  const client = await redisClient(t, server.url, { stringNumbers: true })
+  const { url, open } = await start(t, { redisClient: client, redisUrl: server.url, maxConnectionsPerUser: 1, maxReplaysPerUser: 1 })
+  t.equal((await open()).status, 200)
+  t.equal((await open()).status, 429)
+
+  const replay = async () => await connect(t, `${url}/api/events`, { user: 'eve', headers: { 'last-event-id': '1-0' } })
+  const first = await replay()
+  t.equal(first.status, 200)
+  first.cut()
+  await eventually(async () => (await client.hvals('user:eve:slots')).length === 0)
+  t.equal((await replay()).status, 429)
 })
 
 t.test('a Redis that has forgotten everything is told again of the streams that are open', async (t) => {

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import { connect as connectTcp, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -57,6 +58,31 @@ t.test('a reader that stops reading is cut after stallTimeoutMs, and goes on wit
   await again.until(has(LARGE.count - got.length))
   t.same([...got, ...ids(again)], upTo(LARGE.count))
 })
+
+for (const [when, ends] of [['in the middle', false], ['before the end', true]] as const) {
+  t.test(`a reader that stops ${when} with next to nothing unsent is cut too`, async (t) => {
+    const responses: ServerResponse[] = []
+    const { app, url } = await startApp(t, {
+      stallTimeoutMs: STALL_MS,
+      keepaliveMs: 50,
+      extend (app) { app.addHook('onRequest', async (_request, { raw }) => { responses.push(raw) }) }
+    })
+    const message = await app.journal.openMessage({ userId: 'ada' })
+    const { socket } = openRaw(t, `${url}/api/messages/${message.messageId}/events`)
+    await eventually(() => responses[0]?.headersSent === true)
+    const [response] = responses
+    const unsent = () => response?.writableLength ?? 0
+    while (unsent() === 0) { // until the kernel has taken all that it will
+      await message.record('answer', { padding: 'x'.repeat(5_000) })
+      await delay(2)
+      if (unsent() > 0) await delay(20) // it is not just on its way
+    }
+    t.equal(response?.writableNeedDrain, false, `${unsent()} bytes`)
+    if (ends) t.equal(await message.end(), true)
+    await eventually(() => app.journal.stats().viewers === 0)
+    t.equal(socket.destroyed, false, 'it was not the client who left')
+  })
+}
 
 t.test('a reader that is slow, but moves, is not cut', async (t) => {
   const { app, url, databaseUrl } = await startApp(t, { stallTimeoutMs: STALL_MS })

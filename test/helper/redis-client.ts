@@ -12,11 +12,11 @@ export interface RedisClient {
 }
 
 /** A client as an app has it, with a log and without an app's other parts; closed after the test. */
-export async function startClient (t: Test, url = process.env.TEST_REDIS_URL ?? ''): Promise<RedisClient> {
+export async function startClient (t: Test, url = process.env.TEST_REDIS_URL ?? '', options: { stringNumbers?: boolean } = {}): Promise<RedisClient> {
   const lines: LogLine[] = []
   const app = Fastify({ logger: { stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } } })
   t.teardown(() => app.close())
-  await app.register(redis, { url })
+  await app.register(redis, { url, ...options })
   app.redis.on('error', () => {}) // its server is stopped by some tests
   return { redis: app.redis, log: createLimitedLog(app.log), lines }
 }

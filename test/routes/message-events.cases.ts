@@ -81,10 +81,19 @@ t.test('identify may name users by number', async (t) => {
   t.equal((await answer(t, path)).status, 404)
 })
 
-t.test('null, undefined and an empty text are nobody', async (t) => {
-  for (const nobody of [null, undefined, '']) {
-    const { path } = await startWithMessage(t, { identify: () => nobody }, null)
+t.test('null, undefined, false, NaN and an empty text are nobody', async (t) => {
+  for (const nobody of [null, undefined, '', false, NaN]) {
+    const { path } = await startWithMessage(t, { identify: () => nobody as null }, null) // as an app without types may
     t.equal((await answer(t, path)).status, 401, String(nobody))
+  }
+})
+
+t.test('what is no id is not taken for one, which would be the same for everyone', async (t) => {
+  for (const [user, shown] of [[{ id: 1 }, '{"id":1}'], [[1], '[1]'], [true, 'true'], [() => 'ada', 'a function'], ['ada\0', '"ada\\u0000"']] as const) {
+    const { path } = await startWithMessage(t, { identify: () => user as never }, '[object Object]') // as an app without types may
+    const { status, body } = await answer(t, path)
+    t.equal(status, 500)
+    t.match(JSON.parse(body), { code: 'FST_JOURNAL_INVALID_USER_ID', message: `A user's id must be a string, a number or a bigint, without U+0000; got ${shown}` })
   }
 })
 
