@@ -156,12 +156,12 @@ async function commit (context: Context, batch: PendingEvent[]): Promise<void> {
     } catch (cause) {
       const error = cause as Error // neither pg nor this library rejects with anything else
       const kind = failureKind(error)
-      if (kind === 'transient') {
+      if (kind === 'transient' || (kind === 'locked' && open.length === 1)) {
         if (isUnsure(error)) for (const event of open) event.unsure = true
         open = expire(context, open, error)
         if (open.length > 0) await delay(retryMs * (0.5 + Math.random() / 2))
         retryMs = Math.min(retryMs * 2, LAST_RETRY_MS)
-      } else if ((kind === 'data' || kind === 'taken') && open.length > 1) {
+      } else if (kind !== 'permanent' && open.length > 1) {
         const middle = open.length >> 1
         await commit(context, open.slice(0, middle))
         open = open.slice(middle)

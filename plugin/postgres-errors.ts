@@ -3,18 +3,19 @@
  * https://www.postgresql.org/docs/current/errcodes-appendix.html
  *
  * - `transient`: the server, the connection or the moment is at fault. Try the same again; the outcome of this try is unknown.
+ * - `locked`: somebody holds a message's row. Nothing was written; the others may be well, and this one later.
  * - `taken`: a sequence number is in use, or comes too late.
  * - `data`: one row is at fault, the others may be well.
  * - `permanent`: no event can be written as things are.
  */
-export type FailureKind = 'transient' | 'taken' | 'data' | 'permanent'
+export type FailureKind = 'transient' | 'locked' | 'taken' | 'data' | 'permanent'
 
 const TRANSIENT_CLASSES = new Set([
   '08', // connection exception
   '25', // invalid transaction state: among them read_only_sql_transaction, a failover under way
   '40', // serialization failure, deadlock
   '53', // insufficient resources: too many connections, disk full
-  '55', // object not in prerequisite state: lock not available
+  '55', // object not in prerequisite state
   '57', // operator intervention: shutdown, starting up, statement cancelled
   '58' // system error outside Postgres
 ])
@@ -33,6 +34,7 @@ export function failureKind (error: unknown): FailureKind {
   const code = sqlState(error)
   if (code === undefined) return 'transient' // no answer from a server: the socket, the pool, the client library
   if (code === '23505') return 'taken'
+  if (code === '55P03') return 'locked'
   if (TRANSIENT_CLASSES.has(code.slice(0, 2))) return 'transient'
   return PERMANENT_CODES.has(code) || code.startsWith('28') ? 'permanent' : 'data'
 }

@@ -25,7 +25,7 @@ import type { RecordEvent } from './recorder.js'
 import { cleanup, MAX_RETENTION_DAYS, type Cleaned, type CleanupOptions } from './retention.js'
 import { checkTables, postgresOf, redisOf } from './services.js'
 import { createSlots, RENEW_MS } from './slots.js'
-import { createLockMessages, createStatements } from './statements.js'
+import { createLockMessages, createStatements, lockTimeout } from './statements.js'
 import { STOP_TOPIC } from './stop.js'
 import { createSubscriber } from './subscriber.js'
 import type { TrackTask } from './tasks.js'
@@ -86,7 +86,9 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
   if (options.migrate) await migrate(pool, schema)
   if (options.identify === false) app.log.warn('journal: "identify" is false, so everyone may read every message')
 
-  const journal = createJournal(createConnection(pool, createStatements(options.schema), options.writeRetryMs), createLockMessages(options.schema))
+  const lockTimeoutMs = lockTimeout(options.writeRetryMs)
+  const connection = createConnection(pool, createStatements(options.schema, lockTimeoutMs), options.writeRetryMs)
+  const journal = createJournal(connection, createLockMessages(options.schema, lockTimeoutMs))
   const subscriber = createSubscriber(redis, log, () => { for (const repetition of hurried) repetition.hurry() })
   const publisher = createPublisher(redis, log)
   const parts = { publisher, subscriber, log, publicError: options.publicError ?? defaultPublicError }

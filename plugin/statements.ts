@@ -18,12 +18,29 @@ export type JournalStatements = Record<StatementName, Statement>
 /** SQL without parameters that locks these messages' rows against all other writers and then gives their newest numbers. */
 export type LockMessages = (messageIds: readonly string[]) => string
 
-/** The ids must be canonical UUIDs: they stand in the text. Two statements, since the second must see what the first waited for. */
-export function createLockMessages (schema: string | undefined): LockMessages {
+/**
+ * How long a writer waits for a message's row, in ms: less than its client waits. A statement that is left waiting would
+ * write its events when the row is free, long after their caller was told that they are not recorded.
+ */
+export function lockTimeout (writeRetryMs: number): number {
+  return Math.min(2_000, Math.ceil(writeRetryMs / 2))
+}
+
+/** The same for a statement that is a transaction by itself; true. It holds for what the statement locks from then on. */
+function isPatient (lockTimeoutMs: number): string {
+  return `set_config('lock_timeout', '${lockTimeoutMs}', true) is not null`
+}
+
+/**
+ * The ids must be canonical UUIDs: they stand in the text. Statements of their own, since the last must see what the
+ * one before waited for.
+ */
+export function createLockMessages (schema: string | undefined, lockTimeoutMs: number): LockMessages {
   const { messages, events } = tableNames(schema)
   return (messageIds) => {
     const ids = messageIds.map((messageId) => `'${messageId}'`).join(',')
     return `
+      set local lock_timeout = ${lockTimeoutMs};
       select from ${messages} where message_id in (${ids}) order by message_id for no key update;
       select message_id, max(sequence_no) from ${events} where message_id in (${ids}) group by message_id`
   }
@@ -38,17 +55,17 @@ function tableNames (schema: string | undefined): { messages: string, events: st
 const MAX_ORPHANS = 100
 
 /** `schema`: where the tables are; without it, the connection's search_path decides. */
-export function createStatements (schema: string | undefined): JournalStatements {
+export function createStatements (schema: string | undefined, lockTimeoutMs: number): JournalStatements {
   const { messages, events } = tableNames(schema)
   const texts: Record<StatementName, string> = {
-    append: append(messages, events, false),
-    appendAndFinish: append(messages, events, true),
+    append: append(messages, events, lockTimeoutMs, false),
+    appendAndFinish: append(messages, events, lockTimeoutMs, true),
     // For a single event, which needs no arrays: one that finds its lane idle is not made to pay for company. Refused, it
     // is a row less.
     appendOne: `
       insert into ${events} (message_id, sequence_no, event_type, payload)
       select $1, $2, $3, $4 from ${messages}
-      where message_id = $1 and ($5::int is null or (epoch = $5 and sequence_floor < $2))
+      where message_id = $1 and ($5::int is null or (epoch = $5 and sequence_floor < $2)) and ${isPatient(lockTimeoutMs)}
       for share`,
     findRefusal: `select ${refusal('epoch', '$2', 'status')} from ${messages} where message_id = $1`,
 
@@ -225,7 +242,7 @@ function statementName (name: string, text: string): string {
  * The payloads travel as one text, a line each: JSON as JSON.stringify writes it has no line breaks, and nothing
  * needs to be quoted.
  */
-function append (messages: string, events: string, finish: boolean): string {
+function append (messages: string, events: string, lockTimeoutMs: number, finish: boolean): string {
   const finished = `,
       finished as (
         update ${messages} m set status = f.status, error = f.error
@@ -234,7 +251,7 @@ function append (messages: string, events: string, finish: boolean): string {
       )`
   return `
       with owner as materialized (
-        select message_id, epoch, sequence_floor, status from ${messages} where message_id = any($5::uuid[]) order by message_id for share
+        select message_id, epoch, sequence_floor, status from ${messages} where message_id = any($5::uuid[]) and ${isPatient(lockTimeoutMs)} order by message_id for share
       ),
       refused as materialized (
         select writer.place, ${refusal('o.epoch', 'writer.epoch', 'o.status')} as refusal

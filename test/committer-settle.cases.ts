@@ -17,7 +17,7 @@ async function start (t: Test, options = OPTIONS) {
   pool.on('error', () => {}) // a session that ends with its database
   t.teardown(() => pool.end())
   await migrate(pool)
-  const committer = createCommitter(createJournal(createConnection(pool, createStatements(undefined), options.writeRetryMs), createLockMessages(undefined)), options)
+  const committer = createCommitter(createJournal(createConnection(pool, createStatements(undefined, 1_000), options.writeRetryMs), createLockMessages(undefined, 1_000)), options)
   /** What became of each event, in the order of the calls; `undefined` before it is known. */
   const settled: Array<[outcome: Outcome, sequenceNo: number] | undefined> = []
   const add = (event: NewEvent): void => {

@@ -181,3 +181,26 @@ test('what was recorded before the app closes is committed', async (t) => {
   t.ok((await Promise.all(recorded)).every(Boolean))
   for (const messageId of messageIds) t.equal((await database.rows(messageId)).length, 1)
 })
+
+test('a message whose row is locked is told false and gets nothing later; the others of its batch are recorded', async (t) => {
+  const { app, databaseUrl } = await startApp(t, { writeRetryMs: 1_000, heartbeatMs: 600_000, producerIdleMs: 1_200_000 })
+  const database = await observe(t, databaseUrl)
+  const [locked, free] = await Promise.all([app.journal.openMessage({ userId: 'ada' }), app.journal.openMessage({ userId: 'ada' })])
+  const [lockedId, freeId] = [await database.addMessage(), await database.addMessage()]
+  await database.query('begin')
+  await database.query('select from messages where message_id = any ($1) for update', [[locked.messageId, lockedId]])
+
+  const attempts = { locked: [] as Array<Promise<boolean>>, free: [] as Array<Promise<boolean>> }
+  for (const n of [0, 1]) { // one, and what waits behind it
+    attempts.locked.push(locked.record('answer', { n }), app.journal.recordEvent(lockedId, n, 'answer', { n }))
+    attempts.free.push(free.record('answer', { n }), app.journal.recordEvent(freeId, n, 'answer', { n }))
+  }
+  t.strictSame(await Promise.all(attempts.locked), [false, false, false, false])
+  t.strictSame(await Promise.all(attempts.free), [true, true, true, true])
+  await database.query('commit')
+
+  t.equal(await locked.end(), true) // behind whatever may still have been waiting
+  for (const messageId of [free.messageId, freeId]) t.equal((await database.rows(messageId)).length, 2)
+  t.strictSame((await database.rows(locked.messageId)).map(({ event_type: type }) => type), ['end'])
+  t.strictSame(await database.rows(lockedId), [])
+})

@@ -14,7 +14,7 @@ async function start (t: Test) {
   const pool = new pg.Pool({ connectionString: databaseUrl, max: 1 })
   pool.on('error', () => {})
   t.teardown(() => pool.end())
-  return { pool, databaseUrl, connection: createConnection(pool, createStatements(undefined), 10_000) }
+  return { pool, databaseUrl, connection: createConnection(pool, createStatements(undefined, 1_000), 10_000) }
 }
 
 t.test('without a connection in time a statement counts as not sent, and one that comes late goes back to the pool', async (t) => {
