@@ -19,7 +19,7 @@ export function hasLeft (response: ServerResponse): boolean {
  */
 export function onceGone (response: ServerResponse, callback: () => void): void {
   if (response.socket !== null) {
-    response.once('close', callback)
+    response.on('close', callback) // which comes once
     return
   }
   const { socket } = response.req
