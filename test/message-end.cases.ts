@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { startApp } from './helper/app.js'
+import { openConnections, startApp } from './helper/app.js'
 import { createTestDatabase } from './helper/database.js'
 import { startTcpProxy } from './helper/tcp-proxy.js'
 import { linesAbout, listen, observe } from './helper/writing.js'
@@ -189,7 +189,8 @@ for (const [what, payload, level] of [
 test('with the database away, end is false and does not throw', async (t) => {
   const databaseUrl = await createTestDatabase(t)
   const proxy = await startTcpProxy(t, databaseUrl)
-  const { app } = await startApp(t, { databaseUrl: proxy.url, writeRetryMs: 50 })
+  const { app } = await startApp(t, { databaseUrl: proxy.url, writeRetryMs: 500 })
+  await openConnections(app)
   const [ended, failed] = await Promise.all([app.journal.openMessage({}), app.journal.openMessage({})])
   proxy.refuse()
 

@@ -178,6 +178,25 @@ test('streamMessage of a continued message begins at its first event', async (t)
   t.strictSame(data(client), [{ n: 0 }, { n: 1 }, { type: 'end' }])
 })
 
+test('streamMessage of a message that is opened again after its end goes on past that end, however long its producer thinks', async (t) => {
+  const thought = gate()
+  const { url, app } = await startApp(t, ask(async (message) => {
+    await thought.opened
+    await message.record('answer', { n: 1 })
+  }))
+  const earlier = await app.journal.openMessage({ userId: 'ada' })
+  await earlier.record('answer', { n: 0 })
+  await earlier.end({ reason: 'approval' })
+
+  const client = await connect(t, `${url}/ask/${earlier.messageId}`, { method: 'POST' })
+  await client.until(({ events }) => events.length === 2)
+  const other = await connect(t, `${url}/ask`, { method: 'POST' }) // a whole answer in between
+  thought.open()
+  await Promise.all([client.ended, other.ended])
+
+  t.strictSame(data(client), [{ n: 0 }, { type: 'end', reason: 'approval' }, { n: 1 }, { type: 'end' }])
+})
+
 test('shutdown tells the producer to stop, takes what it still records, and leaves the message open', async (t) => {
   const ran = gate()
   let message: Message | undefined

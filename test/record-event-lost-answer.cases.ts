@@ -1,14 +1,17 @@
+import type { FastifyInstance } from 'fastify'
+import type { Pool } from 'pg'
 import { test, type Test } from 'tap'
-import { openConnections, startApp } from './helper/app.js'
+import type { Message } from '../plugin/index.js'
+import { openConnections, startApp, type TestAppOptions } from './helper/app.js'
 import { createTestDatabase } from './helper/database.js'
 import { startTcpProxy } from './helper/tcp-proxy.js'
 import { listen, observe } from './helper/writing.js'
 
 /** An app whose wire to Postgres is in the test's hands, and a message. */
-async function startOnProxy (t: Test) {
+async function startOnProxy (t: Test, options: TestAppOptions = {}) {
   const databaseUrl = await createTestDatabase(t)
   const proxy = await startTcpProxy(t, databaseUrl)
-  const { app } = await startApp(t, { databaseUrl: proxy.url })
+  const { app } = await startApp(t, { ...options, databaseUrl: proxy.url })
   const database = await observe(t, databaseUrl)
   await openConnections(app)
 
@@ -155,3 +158,38 @@ test('a slow wire is no failure: the answer comes late and is taken', async (t) 
   await topics.flushed()
   t.equal(topics.texts.length, 1)
 })
+
+for (const [how, write] of [
+  ['record', async (message: Message) => await message.record('answer', { n: 1 })],
+  ['recordEvent', async (message: Message, { journal }: FastifyInstance) => await journal.recordEvent(message.messageId, 1, 'answer', { n: 1 })]
+] as const) {
+  test(`${how}: a commit whose answer is lost for good is false, and not published as an event that is not there`, async (t) => {
+    const { app, proxy, database, loseAnswer } = await startOnProxy(t, { writeRetryMs: 1_500, heartbeatMs: 600_000, producerIdleMs: 1_200_000 })
+    const message = await app.journal.openMessage({ userId: 'ada' })
+    await message.record('answer', { n: 0 })
+    const topics = await listen(t, app, message.messageId)
+    if (how === 'recordEvent') loseCommits(app.pg.pool, () => { proxy.set('toClient', 'drop') })
+    else proxy.set('toClient', 'drop')
+
+    const recorded = write(message, app)
+    await loseAnswer(message.messageId, 2)
+    proxy.refuse()
+
+    t.equal(await recorded, false)
+    await topics.flushed()
+    t.strictSame(topics.texts, [])
+    t.equal((await database.rows(message.messageId)).length, 2)
+  })
+}
+
+/** Calls `act` before a COMMIT is sent. */
+function loseCommits (pool: Pool, act: () => void): void {
+  pool.on('acquire', (client) => {
+    const { query } = client
+    client.query = function (this: unknown, ...args: unknown[]) {
+      const [config] = args
+      if (typeof config === 'object' && config !== null && 'text' in config && config.text === 'commit') act()
+      return Reflect.apply(query, client, args)
+    }
+  })
+}

@@ -64,6 +64,15 @@ t.test('rows that become larger within a page are replayed whole', async (t) => 
   t.same(ids(reader), range(0, 3_001))
 })
 
+t.test('the end of a page that was cut to its size is not taken for the end of the journal', async (t) => {
+  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  await app.pg.query(`insert into message_events (message_id, sequence_no, event_type, payload)
+    select $1, n, 'answer', json_build_object('answer', repeat('x', case when n < 520 then 1 else 1800 end)) from generate_series(0, 1019) n`, [messageId])
+  const reader = await read(t, messageId) // nothing comes that would show it what it does not have
+  await reader.until(({ events }) => events.length === 1_020)
+  t.same(ids(reader), range(0, 1_020))
+})
+
 t.test('rows that are deleted while they are read are passed over', async (t) => {
   const started = await startApp(t, { reconcileMs: 1_000_000 })
   const { messageId } = await started.app.journal.openMessage({ userId: 'ada' })

@@ -111,7 +111,9 @@ t.test('a half-open link to Redis is given up for a new one', async (t) => {
   const subscribers = async () => await askRedis(redis.url, 'PUBSUB', 'NUMSUB', `channel:${writing.messageId}`)
   t.match(await subscribers(), /:1\r\n/)
   proxy.stallOpen() // the links that are open now never carry a byte again
-  await writing.reader.until(has(writing.writer.count + 50))
+  const stalledAt = writing.writer.count
+  await writing.reader.until(has(stalledAt + 50))
+  t.ok(writing.writer.count < stalledAt + 200, `the journal was polled long before that, ${writing.writer.count - stalledAt} events after the link was dead`)
   while (!/:2\r\n/.test(await subscribers())) await delay(100) // the old one, of which Redis knows no better, and the new one
   await writing.reader.until(has(writing.writer.count + 20))
   // The app's own client says QUIT when the app closes, and waits for the answer.
