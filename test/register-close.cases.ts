@@ -2,6 +2,7 @@ import postgres from '@fastify/postgres'
 import redis from '@fastify/redis'
 import Fastify from 'fastify'
 import http from 'node:http'
+import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import messageJournal, { type MessageJournalOptions } from '../plugin/index.js'
 import { startApp, USER_HEADER } from './helper/app.js'
@@ -46,6 +47,24 @@ t.test('app.close() returns though the viewers\' clients would keep their connec
   const read = responses.map((response) => response.toArray())
   await app.close() // or the test's timeout: Fastify waits for a connection that is not idle
   for (const chunks of await Promise.all(read)) t.match(Buffer.concat(chunks).toString(), /\nretry: \d+\n\n$/)
+})
+
+t.test('app.close() returns though a stream begins behind it, on a connection that its client would keep', async (t) => {
+  const app = await startDefault(t)
+  let closed: Promise<void> | undefined
+  app.addHook('onSend', async () => {
+    closed = app.close()
+    while (app.server.listening) await turn()
+  })
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const agent = new http.Agent({ keepAlive: true })
+  t.teardown(() => { agent.destroy() })
+  const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
+    http.get(`${url}/api/messages/${messageId}/events`, { agent }, resolve).on('error', reject)
+  })
+  t.match(Buffer.concat(await response.toArray()).toString(), /^: connected\n\nretry: \d+\n\nretry: \d+\n\n$/)
+  await closed
 })
 
 t.test('app.close() returns with viewers of inject() open', async (t) => {
