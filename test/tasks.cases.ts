@@ -185,6 +185,7 @@ test('a progress that cannot be sent is logged, and the next one is told', async
 test('a task without a type or a user is worked on, and nothing is told', async (t) => {
   const { track, task, told, lines } = await start(t)
   for (const wrong of [{ type: '' }, { userId: '' }]) t.equal(await track({ ...task, ...wrong }, () => 'done'), 'done')
+  await t.rejects(track({ ...task, userId: Object.create(null) }, () => { throw new Error('its own') }), { message: 'its own' })
   t.strictSame(await told(), [])
   t.match(lines, [{ msg: 'journal: a notification was not published', reason: 'type is empty' }])
 })

@@ -17,6 +17,7 @@ interface RawReader {
   ids (): string[]
   /** Whether it has this event, and so the end of what there is. */
   endsWith (id: number): boolean
+  hasEnd (): boolean
 }
 
 const inKiB = (bytes: number) => Math.round(bytes / 1024)
@@ -33,6 +34,7 @@ function openRaw (t: Test, url: string, cursor?: string): RawReader {
   socket.write(`GET ${pathname} HTTP/1.1\r\nhost: test\r\nx-user: ada\r\n${cursor === undefined ? '' : `last-event-id: ${cursor}\r\n`}\r\n`)
   return {
     socket,
+    hasEnd: () => text.slice(-100).includes('{"type":"end"}'),
     endsWith: (id) => text.slice(-100).includes(`id: ${id}\n\n`),
     ids: () => [...text.matchAll(/^id: (\d+)\n\n/gm)].map(([, id = '']) => id)
   }
@@ -59,32 +61,46 @@ t.test('a reader that stops reading is cut after stallTimeoutMs, and goes on wit
   t.same([...got, ...ids(again)], upTo(LARGE.count))
 })
 
+/** A reader that has stopped with next to nothing unsent, and the server's side of it. */
+async function stopNearlySent (t: Test, options: { stallTimeoutMs: number, keepaliveMs: number }) {
+  const responses: ServerResponse[] = []
+  const { app, url } = await startApp(t, {
+    ...options,
+    extend (app) { app.addHook('onRequest', async (_request, { raw }) => { responses.push(raw) }) }
+  })
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  const reader = openRaw(t, `${url}/api/messages/${message.messageId}/events`)
+  await eventually(() => responses[0]?.headersSent === true)
+  const response = responses[0] as ServerResponse // it has been seen
+  const written = () => response.socket?.bytesWritten ?? 0
+  while (response.writableLength === 0) { // until the kernel has taken all that it will
+    const before = written()
+    await message.record('answer', { padding: 'x'.repeat(2_000) })
+    while (written() === before) await turn()
+    if (response.writableLength > 0) await delay(20) // it is not just on its way
+  }
+  t.equal(response.writableNeedDrain, false, `${response.writableLength} bytes`)
+  return { app, message, reader, response }
+}
+
 for (const [when, ends] of [['in the middle', false], ['before the end', true]] as const) {
   t.test(`a reader that stops ${when} with next to nothing unsent is cut too`, async (t) => {
-    const responses: ServerResponse[] = []
-    const { app, url } = await startApp(t, {
-      stallTimeoutMs: STALL_MS,
-      keepaliveMs: 50,
-      extend (app) { app.addHook('onRequest', async (_request, { raw }) => { responses.push(raw) }) }
-    })
-    const message = await app.journal.openMessage({ userId: 'ada' })
-    const { socket } = openRaw(t, `${url}/api/messages/${message.messageId}/events`)
-    await eventually(() => responses[0]?.headersSent === true)
-    const [response] = responses
-    const unsent = () => response?.writableLength ?? 0
-    const written = () => response?.socket?.bytesWritten ?? 0
-    while (unsent() === 0) { // until the kernel has taken all that it will
-      const before = written()
-      await message.record('answer', { padding: 'x'.repeat(2_000) })
-      while (written() === before) await turn()
-      if (unsent() > 0) await delay(20) // it is not just on its way
-    }
-    t.equal(response?.writableNeedDrain, false, `${unsent()} bytes`)
+    const { app, message, reader } = await stopNearlySent(t, { stallTimeoutMs: STALL_MS, keepaliveMs: 50 })
     if (ends) t.equal(await message.end(), true)
     await eventually(() => app.journal.stats().viewers === 0)
-    t.equal(socket.destroyed, false, 'it was not the client who left')
+    t.equal(reader.socket.destroyed, false, 'it was not the client who left')
   })
 }
+
+t.test('a reader that reads again before that is not cut, though nothing comes for longer', async (t) => {
+  const stallTimeoutMs = 1_000
+  const { message, reader, response } = await stopNearlySent(t, { stallTimeoutMs, keepaliveMs: 2 * stallTimeoutMs })
+  await eventually(() => response.socket?.timeout === stallTimeoutMs)
+  reader.socket.resume()
+  await eventually(() => response.socket?.timeout === 0)
+  t.equal(await message.end(), true)
+  await eventually(() => reader.hasEnd())
+})
 
 t.test('a reader that is slow, but moves, is not cut', async (t) => {
   const { app, url, databaseUrl } = await startApp(t, { stallTimeoutMs: STALL_MS })
