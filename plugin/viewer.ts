@@ -136,8 +136,9 @@ export class Viewer<Position> implements Sink, OpenResponse {
   /** One that is kept alive would keep the server from closing. */
   #closeConnection (): void {
     const response = this.#response
+    const { socket } = response // which Node takes from it when it has finished
     const stream = http2StreamOf(response)
-    if (stream === undefined) response.once('finish', () => { response.socket?.end() })
+    if (stream === undefined) response.once('finish', () => { socket?.end() })
     else stream.session?.close() // once its streams are over
   }
 

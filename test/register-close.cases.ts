@@ -9,10 +9,10 @@ import { startApp, USER_HEADER } from './helper/app.js'
 import { createTestDatabase } from './helper/database.js'
 import { connect, type Connection } from './helper/sse.js'
 
-/** An app that leaves its connections to Fastify's defaults, as most do. */
+/** An app that does not cut its connections when it closes, as most do not; one that is kept outlasts the test. */
 async function startDefault (t: Test, options: Partial<MessageJournalOptions> = {}) {
   const connectionString = await createTestDatabase(t)
-  const app = Fastify()
+  const app = Fastify({ keepAliveTimeout: 600_000 })
   t.teardown(() => app.close())
   await app.register(postgres, { connectionString })
   await app.register(redis, { url: process.env.TEST_REDIS_URL ?? '' })

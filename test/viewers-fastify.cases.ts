@@ -197,9 +197,10 @@ t.test('a header that is none is an error of the app, and the answer is produced
   })
   const posted = await connect(t, `${url}/ask`, { method: 'POST' })
   t.equal(posted.status, 500)
-  const messageId = posted.response.headers['x-message-id'] ?? (await ask<{ message_id: string }>(databaseUrl, 'select message_id from messages'))[0]?.message_id
-  await eventually(async () => await statusOf(databaseUrl, String(messageId)) === 'complete')
-  for (const path of [`/api/messages/${String(messageId)}/events`, '/api/events']) {
+  const [message] = await ask<{ message_id: string }>(databaseUrl, 'select message_id from messages')
+  const messageId = message?.message_id ?? ''
+  await eventually(async () => await statusOf(databaseUrl, messageId) === 'complete')
+  for (const path of [`/api/messages/${messageId}/events`, '/api/events']) {
     const reader = await connect(t, url + path)
     t.equal(reader.status, 500, path)
     await reader.ended
