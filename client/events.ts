@@ -58,7 +58,10 @@ export async function connectEvents<Event extends object = UserEvent> (options: 
       }
       return undefined
     },
-    comment (text) { disabled ||= text === 'push_disabled' },
+    comment (text) {
+      disabled ||= text === 'push_disabled'
+      return undefined
+    },
     ended: () => disabled ? { status: 'disabled' } : undefined
   }
   return await follow(source, options)

@@ -15,7 +15,7 @@ export interface MessageOptions<Payload extends object = EventPayload> extends C
    * and is shown all the same. What it throws ends the call, which rejects with it.
    */
   onEvent: (payload: Payload, id: string | null) => void
-  /** The server's option of that name. Default `['end', 'error']`. */
+  /** The server's option of that name; for a cursor that stood at the end already. Default `['end', 'error']`. */
   terminalTypes?: readonly string[] | undefined
 }
 
@@ -39,7 +39,7 @@ export interface MessageEnd<Payload extends object = EventPayload> {
   status: 'complete' | 'failed' | 'stopped' | 'unknown'
   /** The id of the last event received. */
   lastEventId: string | null
-  /** The terminal event's payload. */
+  /** The payload of the last event, which is the terminal one. */
   event: Payload | null
 }
 
@@ -49,6 +49,9 @@ const NO_CONTENT = 204
 const NOT_FOUND = 404
 /** The POST was turned away before it ran. */
 const REFUSED = [401, 429, 503]
+
+/** How a message ends is said in a comment behind its last event: no type of an event is believed while the message may go on. */
+const END_STATUSES = ['complete', 'failed', 'stopped'] as const
 
 /** Where the requests of a message go; the rest is the same for all. */
 interface Way extends Pick<Source<object>, 'cursor' | 'next' | 'opened'> {
@@ -100,40 +103,42 @@ export async function resumeMessage<Payload extends object = EventPayload> (opti
 
 async function followMessage<Payload extends object> (options: MessageOptions<Payload>, way: Way): Promise<MessageEnd<Payload>> {
   const { onEvent, terminalTypes = ['end', 'error'] } = options
-  /** The newest event, if it is a terminal one, and which. */
   let last: Payload | null = null
+  /** The type of the newest event, if it is a terminal one. */
   let terminalType: string | undefined
-  /** The server ends the response itself after a terminal event, unless more follows. */
-  let isEnd = false
 
-  function end (): MessageEnd<Payload> {
-    const { reason } = Object(last) as { reason?: unknown } // any field may be in a payload
-    const status = last === null ? 'unknown' : terminalType === 'error' ? 'failed' : reason === 'stopped' ? 'stopped' : 'complete'
+  function end (status: MessageEnd['status']): MessageEnd<Payload> {
     return { status, lastEventId: source.cursor, event: last }
+  }
+
+  /** The server says that the cursor has everything. How the message has ended, the last event tells, if it came here. */
+  function endByType (): MessageEnd<Payload> {
+    const { reason } = Object(last) as { reason?: unknown } // any field may be in a payload
+    if (terminalType === undefined) last = null
+    return end(terminalType === undefined ? 'unknown' : terminalType === 'error' ? 'failed' : reason === 'stopped' ? 'stopped' : 'complete')
   }
 
   const source: Source<MessageEnd<Payload>> = {
     ...way,
-    answered: (response, failure) => way.answered?.(response, failure) ?? (failure?.status === NO_CONTENT ? end() : undefined),
+    answered: (response, failure) => way.answered?.(response, failure) ?? (failure?.status === NO_CONTENT ? endByType() : undefined),
     event (fields, id, name) {
       const payload = fields as Payload // the app knows what its server records
       onEvent(payload, id)
       const { type, code } = fields
       const isMissing = type === 'error' && code === 'message_missing'
       if (id === null && !isMissing) return undefined
+      last = payload
       terminalType = terminalTypes.find((terminal) => terminal === type || terminal === name)
-      isEnd = terminalType !== undefined
-      last = isEnd ? payload : null
-      return isMissing ? end() : undefined
+      return isMissing ? end('failed') : undefined
     },
-    // A server that says when to come back is shutting down: the message may go on elsewhere
-    retry () { isEnd = false },
-    ended: () => isEnd ? end() : undefined
+    comment (text) {
+      const status = END_STATUSES.find((status) => text === `end ${status}`)
+      return status && end(status)
+    }
   }
   return await follow(source, options)
 }
 
-/** Where the message is read, by the answer to its POST. A 303 was followed there already. */
 function addressIn ({ url, redirected, headers }: Response, messageId: string, asked: string): string | null {
   const location = headers.get('location')
   if (location !== null) return absolute(location, url || absolute(asked)) // a Response that an app's `fetch` made has no url

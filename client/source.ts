@@ -22,9 +22,8 @@ export interface Source<Result extends object> {
   opened? (): void
   /** An event: new, if it has an id. @returns the result, if this is the end */
   event? (payload: Record<string, unknown>, id: string | null, name: string | undefined): Result | undefined
-  comment? (text: string): void
-  /** The server has said when to come back. */
-  retry? (): void
+  /** @returns the result, if this is the end */
+  comment? (text: string): Result | undefined
   /** The response has ended as it should. @returns the result, if this is the end */
   ended? (): Result | undefined
 }

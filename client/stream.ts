@@ -32,11 +32,10 @@ export async function readEvents<Result extends object> (response: Response, sou
   const parser = createParser({
     maxBufferSize: maxFrameLength,
     onEvent: take,
-    onComment: source.comment,
-    onRetry (ms) {
-      patience.told(ms)
-      source.retry?.()
+    onComment (text) {
+      if (outcome === undefined && !over.aborted) outcome = source.comment?.(text)
     },
+    onRetry: patience.told,
     onError ({ type, message }) {
       if (type === 'max-buffer-size-exceeded') throw new JournalClientError('FST_JOURNAL_CLIENT_FRAME_TOO_LARGE', message)
     }

@@ -15,7 +15,8 @@ export interface Access {
 export type Action = Parameters<Authorize>[2]
 
 export function createAccess (journal: Pick<Journal, 'findMessage'>, { identify, authorize }: Pick<JournalOptions, 'identify' | 'authorize'>): Access {
-  async function isAllowed (request: FastifyRequest, userId: string | null, { last, ...message }: MessageState, action: Action): Promise<boolean> {
+  async function isAllowed (request: FastifyRequest, userId: string | null, { messageId, userId: owner, status, createdAt }: MessageState, action: Action): Promise<boolean> {
+    const message = { messageId, userId: owner, status, createdAt }
     if (authorize !== undefined) return await authorize(request, message, action)
     return identify === false || message.userId === userId
   }

@@ -1,24 +1,44 @@
-import type { ArrayRow, Connection } from './connection.js'
+import type { Connection } from './connection.js'
 import type { MessageStatus } from './journal.js'
-import { LateError } from './postgres-errors.js'
 
-/** An event on its way into the journal. */
-export interface NewEvent {
+/** What becomes of a message with its terminal event. */
+export interface Ending {
+  status: MessageStatus
+  /** For `messages.error`. */
+  error: string | null
+}
+
+/** An event with its number, on its way into the journal. */
+export interface NumberedEvent {
   messageId: string
   sequenceNo: number
   eventType: string
   /** A JSON object as text without line breaks, as `JSON.stringify` writes it. */
   payload: string
-  /** The writer's epoch; a row whose message has another one is refused. `null`: not a lease holder, never fenced. */
-  epoch: number | null
   /** Set on a terminal event: what becomes of the message in the same transaction. */
-  finish: { status: MessageStatus, error: string | null } | null
+  ending: Ending | null
 }
 
-/** Why an event did not get in; `missing`: there is no such message. `fenced`: it has another writer by now. */
-export type Refusal = 'missing' | 'stopped' | 'fenced'
+/** Events of one message by one writer, in ascending order. A terminal event comes last. */
+export interface EventGroup<Event extends NumberedEvent = NumberedEvent> {
+  messageId: string
+  /** The writer's lease; `null`: it has none, and is never fenced. */
+  epoch: number | null
+  events: readonly Event[]
+}
 
-/** A row that stands where a new event wanted to. */
+/**
+ * Why a group did not get in.
+ * - `missing`: there is no such message. `fenced`: it has another writer by now. `stopped`: somebody has stopped it. `ended`: it
+ *   has ended otherwise. These stay so until the message is opened again.
+ * - `taken`: its first number is not above `lastNo`, which is the message's newest.
+ * - `locked`: somebody holds the message's row.
+ */
+export type Refusal = 'missing' | 'fenced' | 'stopped' | 'ended'
+
+export type Refused = { reason: Refusal | 'locked' } | { reason: 'taken', lastNo: number }
+
+/** A row that stands where an event was looked for. */
 export interface TakenRow {
   messageId: string
   sequenceNo: number
@@ -26,70 +46,74 @@ export interface TakenRow {
   payload: string
 }
 
-/** What a batch of events needs of the journal; on a connection of its own, or inside a transaction. */
-export interface Appender {
-  /**
-   * Commits all events of the batch in one transaction. Those of a writer who may not write are in the answer, and then
-   * nothing of the batch is written. Nor is it when this rejects: with `unique_violation` when a number is taken, with
-   * LateError when an allotted number would fill a hole.
-   */
-  append<E extends NewEvent> (events: readonly E[]): Promise<Map<E, Refusal>>
-  /** From now on, a lease holder's events get in only above these numbers, one for each message. */
-  raiseFloor (floors: ReadonlyMap<string, number>): Promise<void>
-  /** The rows that stand at the events' places, and the newest number of each of the events' messages that has rows. */
-  findTaken (events: readonly NewEvent[]): Promise<{ taken: TakenRow[], latest: Map<string, number> }>
+/** What a number and a writer are to be fenced off with. */
+export interface Fence {
+  messageId: string
+  /** Of the writer whose statements may still be under way. */
+  epoch: number | null
+  /** Its highest number. */
+  sequenceNo: number
 }
 
-const LATE = 'an allotted number is behind one that the app chose'
+/** Each method is one transaction. All reject with pg's error. */
+export interface Appender {
+  /**
+   * Commits the groups, of which each must be of another message, and raises `last_no` over them. Those that are in the answer
+   * were refused, by their place; all others are in. When it rejects, none is, unless the outcome is unknown.
+   */
+  append (groups: readonly EventGroup[], lockTimeoutMs: number): Promise<Map<number, Refused>>
+  /**
+   * Raises `last_no`, so that no append that is still under way can put these numbers, or lower ones, into the journal. Answers
+   * with the places where that was not possible, since somebody holds the message's row.
+   */
+  fence (fences: readonly Fence[], lockTimeoutMs: number): Promise<Set<number>>
+  /** The rows that stand at the events' numbers, and the newest number of each of the events' messages that has rows. */
+  findTaken (events: ReadonlyArray<Pick<NumberedEvent, 'messageId' | 'sequenceNo'>>): Promise<{ taken: TakenRow[], newest: Map<string, number> }>
+}
 
 export function createAppender (connection: Connection): Appender {
-  /** `null`: it is committed. */
-  async function appendOne ({ messageId, sequenceNo, eventType, payload, epoch }: NewEvent): Promise<Refusal | null> {
-    if (await connection.count('appendOne', [messageId, sequenceNo, eventType, payload, epoch]) === 1) return null
-    const [row] = await connection.query('findRefusal', [messageId, epoch])
-    if (row === undefined || epoch === null) return 'missing' // who has no lease is refused for nothing else
-    return toRefusal(row[0])
+  async function appendOne ({ messageId, sequenceNo, eventType, payload }: NumberedEvent, epoch: number | null, lockTimeoutMs: number): Promise<string | null> {
+    return await connection.call('appendOne', [lockTimeoutMs, messageId, sequenceNo, eventType, payload, epoch])
   }
 
-  /** A row for each writer who was refused: its place, and why. */
-  async function appendAll (events: readonly NewEvent[]): Promise<ArrayRow[]> {
-    const writers = writersOf(events).map(({ first }) => first)
-    const finishing = events.filter((event) => event.finish !== null)
-    const values: unknown[] = [
+  async function appendAll (groups: readonly EventGroup[], lockTimeoutMs: number): Promise<string | null> {
+    const events = groups.flatMap((group) => group.events)
+    const ends = groups.map((group) => group.events.at(-1)?.ending ?? null)
+    const isEnding = ends.some((ending) => ending !== null)
+    return await connection.call('append', [
+      lockTimeoutMs,
       arrayOf(events, (event) => event.messageId),
       arrayOf(events, (event) => event.sequenceNo),
       arrayOf(events, (event) => quoted(event.eventType)),
       events.map((event) => event.payload).join('\n'),
-      arrayOf(writers, (first) => first.messageId),
-      arrayOf(writers, (first) => first.epoch ?? 'NULL'),
-      arrayOf(writers, (first) => first.epoch === null ? 'NULL' : first.sequenceNo)
-    ]
-    if (finishing.length === 0) return await connection.query('append', values)
-    values.push(arrayOf(finishing, (event) => event.messageId), finishing.map((event) => event.finish?.status), finishing.map((event) => event.finish?.error))
-    return await connection.query('appendAndFinish', values)
+      isEnding ? arrayOf(events, (event) => event.ending === null ? 'NULL' : 'true') : null,
+      arrayOf(groups, (group) => group.messageId),
+      arrayOf(groups, (group) => group.epoch ?? 'NULL'),
+      arrayOf(groups, (group) => group.events[0]?.sequenceNo ?? 'NULL'),
+      arrayOf(groups, (group) => group.events.at(-1)?.sequenceNo ?? 'NULL'),
+      isEnding ? ends.map((ending) => ending?.status ?? null) : null,
+      isEnding ? ends.map((ending) => ending?.error ?? null) : null
+    ])
   }
 
   return {
-    async append (events) {
-      const refusals = new Map<typeof events[number], Refusal>()
-      const [only] = events
-      if (events.length === 1 && only?.finish === null) {
-        const refusal = await appendOne(only)
-        return refusal === null ? refusals : refusals.set(only, refusal)
-      }
-      const rows = await appendAll(events)
-      if (rows.length === 0) return refusals
-      const ofWriters = new Map(rows.map(([place, refusal]) => [Number(place), toRefusal(refusal)]))
-      for (const [index, writer] of writersOf(events).entries()) {
-        const refusal = ofWriters.get(index + 1)
-        if (refusal === undefined) continue
-        for (const event of writer.events) refusals.set(event, refusal)
-      }
-      return refusals
+    async append (groups, lockTimeoutMs) {
+      const [group] = groups
+      const [event] = group?.events ?? []
+      const isLone = groups.length === 1 && group?.events.length === 1 && event?.ending === null
+      const answer = isLone ? await appendOne(event, group.epoch, lockTimeoutMs) : await appendAll(groups, lockTimeoutMs)
+      return answer === null ? NONE : toRefusals(answer)
     },
 
-    async raiseFloor (floors) {
-      await connection.query('raiseFloor', [arrayOf([...floors.keys()], String), arrayOf([...floors.values()], String)])
+    async fence (fences, lockTimeoutMs) {
+      const answer = await connection.call('fence', [
+        lockTimeoutMs,
+        arrayOf(fences, (fence) => fence.messageId),
+        arrayOf(fences, (fence) => fence.epoch ?? 'NULL'),
+        arrayOf(fences, (fence) => fence.sequenceNo)
+      ])
+      const places = answer === null ? [] : JSON.parse(answer) as number[] // of the function's making
+      return new Set(places.map((place) => place - 1))
     },
 
     async findTaken (events) {
@@ -98,27 +122,22 @@ export function createAppender (connection: Connection): Appender {
         arrayOf(events, (event) => event.sequenceNo)
       ])
       const taken: TakenRow[] = []
-      const latest = new Map<string, number>()
-      for (const [id, sequenceNo, eventType, payload, newest] of rows) {
+      const newest = new Map<string, number>()
+      for (const [id, sequenceNo, eventType, payload, last] of rows) {
         const messageId = String(id)
-        latest.set(messageId, Number(newest))
+        newest.set(messageId, Number(last))
         if (eventType != null && payload != null) taken.push({ messageId, sequenceNo: Number(sequenceNo), eventType, payload })
       }
-      return { taken, latest }
+      return { taken, newest }
     }
   }
 }
 
-/** The events of each message and epoch, in their order. */
-function writersOf<E extends NewEvent> (events: readonly E[]): Array<{ first: E, events: E[] }> {
-  const writers = new Map<string, { first: E, events: E[] }>()
-  for (const event of events) {
-    const key = `${event.messageId} ${event.epoch}`
-    const writer = writers.get(key)
-    if (writer === undefined) writers.set(key, { first: event, events: [event] })
-    else writer.events.push(event)
-  }
-  return [...writers.values()]
+const NONE: Map<number, Refused> = new Map()
+
+function toRefusals (answer: string): Map<number, Refused> {
+  const refusals = JSON.parse(answer) as Array<[place: number, reason: Refused['reason'], lastNo: number | null]> // of the function's making
+  return new Map(refusals.map(([place, reason, lastNo]) => [place - 1, reason === 'taken' ? { reason, lastNo: Number(lastNo) } : { reason }]))
 }
 
 const QUOTABLE = /["\\]/g
@@ -131,10 +150,4 @@ function quoted (text: string): string {
 /** A Postgres array literal of texts that need no quoting (UUIDs, numbers, NULL), or have it: pg would look at each character. */
 export function arrayOf<T> (values: readonly T[], text: (value: T) => string | number): string {
   return `{${values.map(text).join(',')}}`
-}
-
-/** Throws for what is no refusal of the writer: the caller gives the events other numbers. */
-export function toRefusal (text: string | null | undefined): Refusal {
-  if (text === 'late') throw new LateError(LATE)
-  return text as Refusal // statements.ts has no others
 }

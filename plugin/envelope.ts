@@ -1,9 +1,10 @@
+import type { MessageStatus } from './journal.js'
 import { parseStreamId } from './stream-id.js'
 
 /**
  * What is published on a message's topic. Byte for byte
- * `{"message_id":…,"sequence_no":…,"event_type":…,"payload":{…}}`, with `"committed":false` added when the row did
- * not commit. The payload is carried as the text that is stored in the journal: it is never parsed and written
+ * `{"message_id":…,"sequence_no":…,"event_type":…,"payload":{…},"committed":true}`, with `"ends":"<status>"` added for the event
+ * that ended the message. `"committed":false` says that the event has no row. The payload is carried as the text that is stored in the journal: it is never parsed and written
  * again, so a live frame and its replay are the same bytes, and numbers that JavaScript cannot hold survive.
  */
 export interface Envelope {
@@ -12,8 +13,10 @@ export interface Envelope {
   eventType: string
   /** A JSON object, as text. */
   payload: string
-  /** `false`: shown to readers, but their cursor must not move to it. */
+  /** `true`: its row is committed under this number. `false`: it has no row, and is shown without an id. */
   committed: boolean
+  /** The message has ended with this event, and has this status. */
+  ends?: MessageStatus | undefined
 }
 
 /** The largest number in `message_events.sequence_no`: https://www.postgresql.org/docs/current/datatype-numeric.html */
@@ -23,29 +26,37 @@ export function isSequenceNo (value: unknown): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_SEQUENCE_NO
 }
 
-export function encodeEnvelope ({ messageId, sequenceNo, eventType, payload, committed }: Envelope): string {
-  const flag = committed ? '' : ',"committed":false'
-  return `{"message_id":"${messageId}","sequence_no":${sequenceNo},"event_type":${JSON.stringify(eventType)},"payload":${payload}${flag}}`
+export function encodeEnvelope ({ messageId, sequenceNo, eventType, payload, committed, ends }: Envelope): string {
+  const end = ends === undefined ? '' : `,"ends":"${ends}"`
+  return `{"message_id":"${messageId}","sequence_no":${sequenceNo},"event_type":${JSON.stringify(eventType)},"payload":${payload},"committed":${committed}${end}}`
 }
 
 /** What a reader takes from an envelope; any other field, the message's id included, is the writer's own matter. */
-export interface Announcement extends Omit<Envelope, 'messageId'> {
+export interface Announcement extends Omit<Envelope, 'messageId' | 'committed' | 'ends'> {
+  /** As in `Envelope`. `null`: the writer does not say. Its envelope is a hint to look into the journal, and no more. */
+  committed: boolean | null
+  /** The status with which it ended the message; `null`: it did not. */
+  ends: string | null
   /** `payload.type`, which may end a message; `undefined` when it is not a string. */
   payloadType: string | undefined
 }
+
+/** It is shown to readers in a comment. */
+const STATUS = /^[a-z]+$/
 
 /** Never throws: `null` for anything that is not an envelope with a sequence number and an object as its payload. */
 export function decodeEnvelope (text: string): Announcement | null {
   const envelope = parseObject(text)
   if (envelope === null || !isSequenceNo(envelope.sequence_no) || !isObject(envelope.payload)) return null
   const payload = memberText(text, 'payload')
-  const { event_type: eventType, payload: { type }, committed } = envelope
+  const { event_type: eventType, payload: { type }, committed, ends } = envelope
   return {
     sequenceNo: envelope.sequence_no,
     eventType: typeof eventType === 'string' ? eventType : '',
     payload,
     payloadType: typeof type === 'string' ? type : undefined,
-    committed: committed !== false
+    committed: typeof committed === 'boolean' ? committed : null,
+    ends: typeof ends === 'string' && STATUS.test(ends) ? ends : null
   }
 }
 

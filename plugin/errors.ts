@@ -38,6 +38,10 @@ export const MessageExistsError = createError(
 export const DatabaseUnavailableError = createError(
   'FST_JOURNAL_DATABASE_UNAVAILABLE', 'The journal\'s database cannot be reached at the moment', 503)
 
+/** COMMIT was sent and its answer lost, for as long as one could look. Should the message be open, it is failed as soon as that is known. */
+export const OutcomeUnknownError = createError(
+  'FST_JOURNAL_OUTCOME_UNKNOWN', 'It is not known whether message %s was opened: the database\'s answer was lost', 503)
+
 /** The reason of `message.signal` after a stop request. */
 export const StoppedError = createError(
   'FST_JOURNAL_STOPPED', 'Message %s was stopped', 409)
@@ -76,6 +80,10 @@ export const NotMigratedError = createError(
 
 export const DatabaseNewerError = createError(
   'FST_JOURNAL_DATABASE_NEWER', 'The journal\'s tables are at version %s, newer than this code\'s %s: deploy a newer fastify-message-journal', 500)
+
+/** The tables have the right version, and cannot be used all the same. */
+export const UnusableTablesError = createError(
+  'FST_JOURNAL_UNUSABLE_TABLES', 'The journal cannot work with its tables: %s', 500)
 
 export const MigrationFailedError = createError(
   'FST_JOURNAL_MIGRATION_FAILED', 'The migration to version %s failed, and nothing was changed: %s', 500)

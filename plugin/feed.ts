@@ -1,4 +1,4 @@
-import type { Entry, Log, Page } from './log.js'
+import type { Announcement, End, Entry, Log, Page } from './log.js'
 import type { ReadQueue } from './read-queue.js'
 import type { Subscriber, TopicListener } from './subscriber.js'
 
@@ -8,8 +8,8 @@ export interface FeedTail<Position> {
   wake (): void
   /** A frame of an event that is not in the log; never moves a cursor. */
   show (frame: Buffer): void
-  /** The stream is over for a reader that has everything; `last`, if any, is written before the end. */
-  finish (last: Buffer | null): void
+  /** The stream is over, whatever the reader has: `last` is written before the end. */
+  finish (last: Buffer): void
   /** Whether this tail has everything that was announced. */
   isCurrent (): boolean
   readonly cursor: Position
@@ -25,7 +25,8 @@ export interface DatedPage<Position> extends Page<Position> {
 export interface Run<Position> {
   frames: readonly Buffer[]
   last: Position
-  terminal: boolean
+  terminal: End | null
+  ends: End | null
 }
 
 /** What all feeds of one kind share. */
@@ -70,6 +71,7 @@ export class Feed<Position> implements TopicListener {
   #announcements = 0
   #doubts = 0
   #scheduled = false
+  #typeEnds = true
   #subscription: 'none' | 'sent' | 'ready' = 'none'
   #waiting: Array<() => void> | null = null
   #timer: NodeJS.Timeout | undefined
@@ -87,6 +89,8 @@ export class Feed<Position> implements TopicListener {
   get announcements (): number { return this.#announcements }
   /** Grows when something may have been missed: a tail that has not read the log since then must. */
   get doubts (): number { return this.#doubts }
+  /** Whether a row's type may end the stream, as far as the last read of the log tells. */
+  get typeEnds (): boolean { return this.#typeEnds }
   get size (): number { return this.#tails.size }
 
   join (tail: FeedTail<Position>): void { this.#tails.add(tail) }
@@ -135,14 +139,19 @@ export class Feed<Position> implements TopicListener {
   /** TopicListener. */
   message (text: string): void { this.#context.hear(this, text) }
 
-  announce ({ position, frame, terminal }: Entry<Position | null>): void {
-    if (position === null) {
-      for (const tail of this.#tails) tail.show(frame)
+  announce (announcement: Announcement<Position>): void {
+    if (announcement.kind === 'hint') return this.doubt()
+    if (announcement.kind === 'aside') {
+      for (const tail of this.#tails) tail.show(announcement.frame)
       return
     }
+    const { entry } = announcement
+    const isNew = this.log.compare(entry.position, this.#newest) > 0
+    // The end of a row that is known already, or an end that has come late: the log has the last word
+    if (!isNew && entry.ends !== null) this.#doubts++
     this.#announcements++
-    if (this.log.compare(position, this.#newest) > 0) this.#newest = position
-    this.#remember({ position, frame, terminal, announced: this.#announcements })
+    if (isNew) this.#newest = entry.position
+    this.#remember({ ...entry, announced: this.#announcements })
     this.#schedule()
   }
 
@@ -159,9 +168,9 @@ export class Feed<Position> implements TopicListener {
     this.#schedule()
   }
 
-  /** Nothing more will come. Tails that are behind are left to catch up. */
-  end (last: Buffer | null): void {
-    for (const tail of this.#tails) if (last !== null || tail.isCurrent()) tail.finish(last)
+  /** There is nothing to read any more. */
+  end (last: Buffer): void {
+    for (const tail of this.#tails) tail.finish(last)
   }
 
   /** The announced entries that follow `cursor` with nothing between; `null` when there is none. */
@@ -171,7 +180,7 @@ export class Feed<Position> implements TopicListener {
     const entries = consecutive(this.log, this.#recent, cursor)
     const last = entries.at(-1)
     if (last === undefined) return null
-    const run = { frames: [joined(entries)], last: last.position, terminal: last.terminal }
+    const run = { frames: [joined(entries)], last: last.position, terminal: last.terminal, ends: last.ends }
     this.#lastRun = { cursor, run }
     return run
   }
@@ -181,7 +190,7 @@ export class Feed<Position> implements TopicListener {
     const reading = this.#reading ??= new Map()
     const shared = reading.get(cursor)
     if (shared !== undefined) return shared
-    const page = this.#context.reads.run(async () => await this.#readLog(cursor, hasPace)).finally(() => {
+    const page = this.#context.reads.run(async (isRetry) => await this.#readLog(cursor, hasPace, isRetry)).finally(() => {
       reading.delete(cursor)
       if (reading.size === 0) this.#reading = null
     })
@@ -189,10 +198,11 @@ export class Feed<Position> implements TopicListener {
     return page
   }
 
-  async #readLog (cursor: Position, hasPace: boolean): Promise<DatedPage<Position>> {
+  async #readLog (cursor: Position, hasPace: boolean, isRetry: boolean): Promise<DatedPage<Position>> {
     const announcements = this.#announcements
     const doubts = this.#doubts
-    const page = await this.log.read(this.key, cursor, hasPace)
+    const page = await this.log.read(this.key, cursor, hasPace, isRetry)
+    this.#typeEnds = page.typeEnds !== false
     this.advance(page.last)
     if (page.complete) this.#disbelieve(page.last, announcements)
     return { ...page, announcements, doubts }

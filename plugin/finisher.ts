@@ -1,35 +1,44 @@
-import type { Finish, Journal } from './journal.js'
 import { encodeEnvelope } from './envelope.js'
+import type { Decided, Decision, Journal, LockedMessage } from './journal.js'
 import { messageTopic } from './keys.js'
 import type { Publisher } from './publisher.js'
-import type { Terminal } from './terminals.js'
-
-/** Under what conditions a message is ended over its producer's head; see `Finish`. */
-export type FinishConditions = Pick<Finish, 'from' | 'idleMs' | 'latest'>
+import type { EndStatus, Terminal } from './terminals.js'
 
 /**
- * Ends messages for producers that cannot, or should not, do it themselves. The conditions are checked in the
- * transaction that writes, so however many processes try, one terminal event is written.
+ * Ends messages for producers that cannot, or should not, do it themselves. Whether it comes to that is decided under the
+ * message's row, in the transaction that writes: however many processes try, one terminal event is written.
  */
 export interface Finisher {
   /**
-   * Journals the terminal event under a new epoch, which fences the producer, then publishes it.
-   * @returns the new epoch, or `null` when a condition did not hold. Rejects with pg's error.
+   * Does what `decide` says, and publishes it. `skipLocked`: somebody else's lock on the row is not waited for. Rejects with pg's
+   * error.
    */
-  finish (messageId: string, terminal: Terminal, conditions: FinishConditions): Promise<number | null>
+  finish (messageId: string, skipLocked: boolean, decide: (message: LockedMessage) => Decision): Promise<Decided>
 }
 
 export function createFinisher (journal: Journal, publisher: Publisher): Finisher {
   return {
-    async finish (messageId, terminal, conditions) {
-      const { status, error, eventType } = terminal
-      const payload = JSON.stringify(terminal.payload)
-      const written = await journal.finish({ messageId, status, error, eventType, payload, ...conditions })
-      if (written === null) return null
-      const { sequenceNo, epoch } = written
-      const envelope = encodeEnvelope({ messageId, sequenceNo, eventType, payload, committed: true })
+    async finish (messageId, skipLocked, decide) {
+      let decision: Decision = null
+      const decided = await journal.decide(messageId, skipLocked, (message) => (decision = decide(message)))
+      const ending = decision as Decision // assigned by the callback
+      if (decided.kind !== 'ended' || ending?.kind !== 'end') return decided
+      const event = ending.event ?? decided.message.newest
+      if (event === null) return decided
+      const { eventType, payload } = event
+      const envelope = encodeEnvelope({ messageId, sequenceNo: decided.lastNo, eventType, payload, committed: true, ends: ending.status })
       publisher.publish([{ topic: messageTopic(messageId), envelope }])
-      return epoch
+      return decided
     }
   }
+}
+
+/** Ends the message with this event, and fences its producer. */
+export function endWith ({ status, error, eventType, payload }: Terminal): Decision {
+  return { kind: 'end', status, error, event: { eventType, payload: JSON.stringify(payload) }, fence: true }
+}
+
+/** The newest event is what has ended the message: it gets its status, and no event. */
+export function endAsItIs (status: EndStatus, error: string | null): Decision {
+  return { kind: 'end', status, error, event: null, fence: false }
 }

@@ -1,10 +1,10 @@
-import { arrayOf, createAppender, toRefusal, type Appender, type Refusal } from './appender.js'
-import type { ArrayRow, PooledConnection } from './connection.js'
-import type { LockMessages } from './statements.js'
+import { arrayOf, createAppender, type Appender, type Refusal } from './appender.js'
+import type { ArrayRow, Connection, PooledConnection } from './connection.js'
+import { MAX_CANDIDATES, type Scripts } from './statements.js'
 
 /**
- * The table of committed events. Every method is one statement (`openMessage` two, `finish` one behind a lock) on a client that the app's pool
- * lends for just that long, rejects with pg's own error, and never retries.
+ * The table of committed events. Every method is one transaction, on a client that the app's pool lends for just that long. It
+ * rejects with pg's own error, or with NotSentError, and never retries.
  */
 
 export type MessageStatus = 'streaming' | 'complete' | 'failed' | 'stopped'
@@ -13,6 +13,15 @@ export interface JournalRow {
   sequenceNo: number
   eventType: string
   payload: string
+}
+
+/** What a reader must know of the message beside its rows, from the same snapshot. */
+export interface ReadState {
+  status: MessageStatus
+  /** Somebody has, or had, a lease. */
+  isLeased: boolean
+  /** The number of the event that ended it; `null` while it streams, and while that event is still to be written. */
+  endedNo: number | null
 }
 
 /** The frames of some rows, one behind the other. */
@@ -24,6 +33,17 @@ export interface JournalFrames {
   text: string
 }
 
+/** `state`: `null` when the message was deleted. */
+export interface FramesRead {
+  parts: JournalFrames[]
+  state: ReadState | null
+}
+
+export interface RowsRead {
+  rows: JournalRow[]
+  state: ReadState | null
+}
+
 export interface Message {
   messageId: string
   userId: string | null
@@ -32,7 +52,7 @@ export interface Message {
 }
 
 /** A message and where its journal ends: `last` is `null` while there are no events. */
-export interface MessageState extends Message {
+export interface MessageState extends Message, ReadState {
   last: JournalRow | null
 }
 
@@ -40,66 +60,124 @@ export interface OpenedMessage {
   epoch: number
   /** The number of the message's newest event; -1 when it has none. */
   latest: number
+  /** The next event stands above this number, which is `latest` or higher. */
+  lastNo: number
 }
 
-/** Ends a message on behalf of a producer that is gone, told to stop, or did not say how it ended. */
-export interface Finish {
+/** A message whose row is locked, so that all of this stays true until the transaction ends. Ages are in ms, by the database's clock. */
+export interface LockedMessage {
   messageId: string
+  userId: string | null
   status: MessageStatus
   error: string | null
-  /** The terminal event. */
-  eventType: string
-  payload: string
-  /** Nothing is done unless the message has this status … */
-  from: MessageStatus
-  /** … and, when set, no heartbeat for this long, in ms … */
-  idleMs: number | null
-  /** … and, when set, this is its newest number. */
-  latest: number | null
+  epoch: number
+  endedNo: number | null
+  openToken: string | null
+  handedOver: boolean
+  /** Since the last heartbeat; `null`: there never was one. Below zero: the clock has been set back. */
+  heartbeatAgeMs: number | null
+  /** Since the producer opened the message, or said that it lives. */
+  touchedAgeMs: number
+  /** The newest event. */
+  newest: (JournalRow & { ageMs: number }) | null
 }
+
+/** What to do with a locked message. `null`: nothing. */
+export type Decision =
+  /** Its status and, unless `event` is `null`, its terminal event; otherwise the newest event is what ended it. `fence`: under a new epoch. */
+  | { kind: 'end', status: MessageStatus, error: string | null, event: Pick<JournalRow, 'eventType' | 'payload'> | null, fence: boolean }
+  /** It is this process's from now on, under a new epoch. */
+  | { kind: 'claim' }
+  /** Its last heartbeat is now. */
+  | { kind: 'renew' }
+  | null
+
+/**
+ * `locked`: somebody else holds the row, which was not waited for; or there is no such message. `kept`: nothing was done.
+ * `lastNo`: the number of the event that ended it, or the newest one.
+ */
+export type Decided =
+  | { kind: 'locked' | 'kept' }
+  | { kind: 'ended' | 'claimed', epoch: number, lastNo: number, message: LockedMessage }
 
 /** What a reader should know of a message that has something new. */
 export interface Inspection {
   messageId: string
   /** `null`: the message was deleted. */
   status: MessageStatus | null
+  /** The number of the event that ended it; `null`: there is none yet. */
+  endedNo: number | null
   /** The newest number; -1 when there are no events. */
   latest: number
-  /** Its producer has given no heartbeat for too long. */
-  stale: boolean
+}
+
+/** A message that may have lost its producer. Ages are in ms, by the database's clock. */
+export interface Candidate {
+  messageId: string
+  /** Since the last heartbeat; `null`: there never was one. Below zero: the clock has been set back. */
+  heartbeatAgeMs: number | null
+  handedOver: boolean
+  /** Of a message without a heartbeat: its age, and its newest event. */
+  ageMs: number
+  newest: (Pick<JournalRow, 'eventType' | 'payload'> & { ageMs: number }) | null
+}
+
+export interface Look {
+  /** The database's time, in ms. */
+  nowMs: number
+  candidates: Candidate[]
+  /** Where the messages without a heartbeat go on; `null`: at their beginning. */
+  next: string | null
 }
 
 export interface Journal extends Appender {
-  /**
-   * Runs `work` in one transaction in which nobody else writes to these messages. `latest` has the newest number of
-   * each of them that has rows, and stays true until the end.
-   */
-  exclusively<T> (messageIds: readonly string[], work: (appender: Appender, latest: Map<string, number>) => Promise<T>): Promise<T>
+  /** Runs `work` on one client of the pool: its appends are one transaction each. */
+  write<T> (work: (appender: Appender) => Promise<T>): Promise<T>
 
   /** The rows past `cursor` in order: at most `rows`, and no more once their stored size has passed `bytes`. */
-  readPage (messageId: string, cursor: number, rows: number, bytes: number): Promise<JournalRow[]>
+  readPage (messageId: string, cursor: number, rows: number, bytes: number, isRetry: boolean): Promise<RowsRead>
   /**
    * The next `rows` rows as SSE frames, all or at most `together` in one text, if no event type and no payload has a
-   * line break; a carriage return stands for one whose payload has 2 KiB or more, or is compressed.
+   * line break; a carriage return stands for one whose payload has 2 KiB or more, or is compressed. `isRetry`: under limits, so
+   * that no statement is left waiting for a lock.
    */
-  readFrames (messageId: string, cursor: number, rows: number, together: number | null, eventNames: boolean): Promise<JournalFrames[]>
+  readFrames (messageId: string, cursor: number, rows: number, together: number | null, eventNames: boolean, isRetry: boolean): Promise<FramesRead>
   findMessage (messageId: string): Promise<MessageState | null>
-  /** Makes the message, or takes it over under a new epoch if it may; `null`: it may not, or it belongs to another user. */
-  openMessage (messageId: string, userId: string | null, mayContinue: boolean): Promise<OpenedMessage | null>
-  /** Sets the leases' last heartbeat to so many ms ago; answers with the messages whose leases are lost, and why. */
-  heartbeat (leases: readonly Lease[], agoMs: number): Promise<Map<string, Refusal>>
   /**
-   * Of the messages that are known up to a number each: those that are gone, finished, longer, or without a living
-   * producer; and of all others, some that are without a living producer.
+   * Makes the message, or takes it over under a new epoch if it may, or if `token` did so before; `null`: it may not, or the
+   * message belongs to another user. When `isUnsure` holds for what it rejects with, COMMIT's answer was lost.
    */
-  inspect (known: ReadonlyMap<string, number>, idleMs: number): Promise<Inspection[]>
+  openMessage (messageId: string, userId: string | null, mayContinue: boolean, token: string): Promise<OpenedMessage | null>
+  /** Whether a transaction with this token has opened the message, and nobody has since. It is over when this resolves. */
+  wasOpened (messageId: string, token: string): Promise<boolean>
   /**
-   * The terminal event, behind all that was under way, and the status in one transaction, under a new epoch. `null`: a
-   * condition did not hold.
+   * Renews the leases that are used, as of so many ms ago. Answers with those of all leases that are lost, and why, and those that
+   * are used and whose row is locked. `epoch` 0 is a message without a lease.
    */
-  finish (finish: Finish): Promise<{ sequenceNo: number, epoch: number } | null>
+  heartbeat (leases: readonly Lease[], used: readonly Lease[], agoMs: number, handOver: boolean): Promise<{ lost: Map<string, Refusal>, locked: Set<string> }>
+  /** A sign of life that is no event. `false`: the lease is lost. */
+  touch (lease: Lease): Promise<boolean>
+  /** Of the messages that are known up to a number each: those that are gone, finished, or longer. */
+  inspect (known: ReadonlyMap<string, number>): Promise<Inspection[]>
+  /**
+   * Messages that may be without a producer: those without a sign of life for `suspectMs`, some of those that never had a
+   * heartbeat and are `unheardMs` old, and those that were handed over.
+   */
+  lookForDead (suspectMs: number, unheardMs: number, after: string | null): Promise<Look>
+  /** Those of the messages whose row nobody holds. */
+  findFree (messageIds: readonly string[]): Promise<Set<string>>
+  /** Lets `decide` say, under the message's row, what becomes of it, and does that in the same transaction. */
+  decide (messageId: string, skipLocked: boolean, decide: (message: LockedMessage) => Decision): Promise<Decided>
   /** Deletes at most `limit` events, or messages that have none left, older than `days`; answers with how many. */
   deleteOld (what: 'events' | 'messages', days: number, limit: number): Promise<number>
+  /**
+   * Counts `last_no` where it is null, in a stretch of `limit` messages behind this id. Answers with the last one's id, and how many
+   * were skipped, since somebody holds their row.
+   */
+  count (after: string, limit: number): Promise<{ last: string | null, skipped: number }>
+  /** Whether no message is left that is to be counted. */
+  isCounted (): Promise<boolean>
+  setCounted (): Promise<void>
 }
 
 export interface Lease {
@@ -110,76 +188,177 @@ export interface Lease {
 /** The key of the advisory lock that one process at a time holds while it deletes: `retention` in ASCII, cut to 8 letters. */
 const RETENTION_LOCK = 0x726574656e74696fn
 
-export function createJournal (connection: PooledConnection, lockMessages: LockMessages): Journal {
+export function createJournal (connection: PooledConnection, scripts: Scripts): Journal {
+  const read = (isRetry: boolean): Connection['query'] => isRetry ? connection.queryWithLimits : connection.query
+
+  async function carryOut (held: Connection, message: LockedMessage, lastNo: number, decision: Decision): Promise<Decided> {
+    const { messageId } = message
+    if (decision === null) return { kind: 'kept' }
+    if (decision.kind === 'renew') {
+      await held.query('renew', [messageId])
+      return { kind: 'kept' }
+    }
+    if (decision.kind === 'claim') {
+      const [row] = await held.query('claim', [messageId])
+      return { kind: 'claimed', epoch: Number(row?.[0]), lastNo, message }
+    }
+    const { status, error, event, fence } = decision
+    const endedNo = event === null ? message.newest?.sequenceNo ?? lastNo : lastNo + 1
+    const [row] = await held.query('end', [messageId, status, error, fence ? 1 : 0, endedNo, event?.eventType ?? null, event?.payload ?? null])
+    if (event !== null && row?.[1] !== '1') throw new Error('the table discards the event: a trigger of its own, or a rule')
+    return { kind: 'ended', epoch: Number(row?.[0]), lastNo: endedNo, message }
+  }
+
   return {
     ...createAppender(connection),
 
-    exclusively: async (messageIds, work) => await connection.transaction(lockMessages(messageIds), async (held, rows) => {
-      return await work(createAppender(held), new Map(rows.map(([messageId, latest]) => [String(messageId), Number(latest)])))
-    }),
+    write: async (work) => await connection.hold(async (held) => await work(createAppender(held))),
 
-    async readPage (messageId, cursor, rows, bytes) {
-      return (await connection.query('readPage', [messageId, cursor, rows, bytes])).map(toJournalRow)
+    async readPage (messageId, cursor, rows, bytes, isRetry) {
+      const page = await read(isRetry)('readPage', [messageId, cursor, rows, bytes])
+      return { rows: page.map(toJournalRow), state: toReadState(page[0]?.[3]) }
     },
 
-    async readFrames (messageId, cursor, rows, together, eventNames) {
+    async readFrames (messageId, cursor, rows, together, eventNames, isRetry) {
       const values = [messageId, cursor, rows, eventNames]
       const parts = together === null
-        ? await connection.query('readFrames', values)
-        : await connection.query('readFramesInParts', [...values, together])
-      return parts.map(([count, sequenceNo, eventType, text]) => ({ rows: Number(count), sequenceNo: Number(sequenceNo), eventType: String(eventType), text: String(text) }))
+        ? await read(isRetry)('readFrames', values)
+        : await read(isRetry)('readFramesInParts', [...values, together])
+      return {
+        parts: parts.filter(([count]) => count !== '0')
+          .map(([count, sequenceNo, eventType, text]) => ({ rows: Number(count), sequenceNo: Number(sequenceNo), eventType: String(eventType), text: String(text) })),
+        state: toReadState(parts[0]?.[4])
+      }
     },
 
     async findMessage (messageId) {
       const [row] = await connection.query('findMessage', [messageId])
       if (row === undefined) return null
-      const [userId, status, createdAt, ...last] = row
+      const [userId, status, createdAt, epoch, endedNo, ...last] = row
       return {
         messageId,
         userId,
         status: status as MessageStatus, // the table's check constraint
         createdAt: new Date(Number(createdAt)),
+        isLeased: Number(epoch) > 0,
+        endedNo: toNumber(endedNo),
         last: last[0] == null ? null : toJournalRow([last[0], ...last.slice(1)])
       }
     },
 
-    async openMessage (messageId, userId, mayContinue) {
-      const [opened] = await connection.query('openMessage', [messageId, userId, mayContinue])
+    openMessage: async (messageId, userId, mayContinue, token) => await connection.transaction('select', async (held) => {
+      const [opened] = await held.query('openMessage', [messageId, userId, mayContinue, token])
       if (opened === undefined) return null
-      const [newest] = (await connection.query('findLatest', [messageId])).flat()
-      return { epoch: Number(opened[0]), latest: newest == null ? -1 : Number(newest) }
+      const epoch = Number(opened[0])
+      if (epoch === 1 && opened[1] === '-1') return { epoch, latest: -1, lastNo: -1 }
+      const [newest] = (await held.query('findLatest', [messageId])).flat()
+      const latest = toNumber(newest) ?? -1
+      return { epoch, latest, lastNo: Math.max(latest, toNumber(opened[1]) ?? -1) }
+    }),
+
+    wasOpened: async (messageId, token) => await connection.transaction('select', async (held) => {
+      if (await held.count('makeMessage', [messageId]) === 1) {
+        await held.count('deleteMessage', [messageId])
+        return false
+      }
+      const [row] = await held.query('lockOpened', [messageId])
+      return row?.[0] === token
+    }),
+
+    async heartbeat (leases, used, agoMs, handOver) {
+      const [renewed = [], refused = []] = await connection.script(scripts.heartbeat(leases, used, agoMs, handOver))
+      const lost = new Map(refused.map(([messageId, refusal]) => [String(messageId), refusal as Refusal])) // statements.ts has no others
+      const settled = new Set([...renewed.map(([messageId]) => String(messageId)), ...lost.keys()])
+      return { lost, locked: new Set(used.map(({ messageId }) => messageId).filter((messageId) => !settled.has(messageId))) }
     },
 
-    async heartbeat (leases, agoMs) {
-      const rows = await connection.query('heartbeat', [
-        arrayOf(leases, (lease) => lease.messageId), arrayOf(leases, (lease) => lease.epoch), agoMs
-      ])
-      return new Map(rows.map(([messageId, refusal]) => [String(messageId), toRefusal(refusal)]))
-    },
+    touch: async ({ messageId, epoch }) => await connection.transaction('select', async (held) => await held.count('touch', [messageId, epoch])) === 1,
 
-    async inspect (known, idleMs) {
+    async inspect (known) {
       const rows = await connection.query('inspect', [
-        arrayOf([...known.keys()], (messageId) => messageId), arrayOf([...known.values()], (latest) => latest), idleMs
+        arrayOf([...known.keys()], (messageId) => messageId), arrayOf([...known.values()], (latest) => latest)
       ])
-      return rows.map(([messageId, status, latest, stale]) => ({
+      return rows.map(([messageId, status, latest, endedNo]) => ({
         messageId: String(messageId),
         status: status as MessageStatus | null, // the table's check constraint
-        latest: Number(latest ?? -1),
-        stale: stale === 't'
+        endedNo: toNumber(endedNo),
+        latest: toNumber(latest) ?? -1
       }))
     },
 
-    finish: async ({ messageId, status, error, from, idleMs, latest, eventType, payload }) => await connection.transaction(lockMessages([messageId]), async (held) => {
-      const [row] = await held.query('finish', [messageId, status, error, from, idleMs, latest, eventType, payload])
-      return row === undefined ? null : { sequenceNo: Number(row[0]), epoch: Number(row[1]) }
+    async lookForDead (suspectMs, unheardMs, after) {
+      const rows = await connection.query('lookForDead', [suspectMs, unheardMs, ...after?.split(' ') ?? [null, null]])
+      const candidates = new Map<string, Candidate>()
+      const places: string[] = []
+      let nowMs = 0
+      for (const [messageId, now, heartbeatAgeMs, handedOver, ageMs, eventType, payload, newestAgeMs, place] of rows) {
+        if (messageId === null) nowMs = Number(now)
+        else {
+          if (place != null) places.push(place)
+          candidates.set(messageId, {
+            messageId,
+            heartbeatAgeMs: toNumber(heartbeatAgeMs),
+            handedOver: handedOver === 't',
+            ageMs: Number(ageMs),
+            newest: eventType == null ? null : { eventType, payload: String(payload), ageMs: Number(newestAgeMs) }
+          })
+        }
+      }
+      return { nowMs, candidates: [...candidates.values()], next: places.length < MAX_CANDIDATES ? null : places.at(-1) ?? null }
+    },
+
+    async findFree (messageIds) {
+      const [rows = []] = await connection.script(scripts.findFree(messageIds))
+      return new Set(rows.map(([messageId]) => String(messageId)))
+    },
+
+    decide: async (messageId, skipLocked, decide) => await connection.transaction(scripts.lockMessage(messageId, skipLocked), async (held, [rows = [], newestRows = []]) => {
+      const [row] = rows
+      const [newestRow] = newestRows
+      if (row === undefined) return { kind: 'locked' }
+      const [status, epoch, lastNo, endedNo, heartbeatAgeMs, touchedAgeMs, userId, handedOver, error, openToken] = row
+      const newest = newestRow === undefined ? null : { ...toJournalRow(newestRow), ageMs: Number(newestRow[3]) }
+      const message: LockedMessage = {
+        messageId,
+        userId: userId ?? null,
+        status: status as MessageStatus, // the table's check constraint
+        error: error ?? null,
+        epoch: Number(epoch),
+        endedNo: toNumber(endedNo),
+        openToken: openToken ?? null,
+        handedOver: handedOver === 't',
+        heartbeatAgeMs: toNumber(heartbeatAgeMs),
+        touchedAgeMs: Number(touchedAgeMs),
+        newest
+      }
+      return await carryOut(held, message, Math.max(toNumber(lastNo) ?? -1, newest?.sequenceNo ?? -1), decide(message))
     }),
 
     async deleteOld (what, days, limit) {
       return await connection.count(what === 'events' ? 'deleteEvents' : 'deleteMessages', [days, String(RETENTION_LOCK), limit])
-    }
+    },
+
+    async count (after, limit) {
+      const [row] = await connection.query('countMessages', [after, limit])
+      return { last: row?.[0] ?? null, skipped: Number(row?.[1]) - Number(row?.[2]) }
+    },
+
+    isCounted: async () => (await connection.query('isCounted', [])).every(([counted]) => counted === 't'),
+    setCounted: async () => { await connection.count('setCounted', []) }
   }
 }
 
 function toJournalRow ([sequenceNo, eventType, payload]: ArrayRow): JournalRow {
   return { sequenceNo: Number(sequenceNo), eventType: String(eventType), payload: String(payload) }
+}
+
+function toNumber (text: string | null | undefined): number | null {
+  return text == null || text === '' ? null : Number(text)
+}
+
+/** As `state` in statements.ts writes it. */
+function toReadState (text: string | null | undefined): ReadState | null {
+  if (text == null) return null
+  const [status, epoch, endedNo] = text.split(' ')
+  return { status: status as MessageStatus, isLeased: Number(epoch) > 0, endedNo: toNumber(endedNo) } // the table's check constraint
 }

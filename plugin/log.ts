@@ -5,9 +5,9 @@
 export interface Log<Position> {
   /**
    * The next rows past `cursor` of the message, or user, `key`. `hasPace`: the reader takes pages as fast as they come, and
-   * may be given a larger one. Rejects when the store cannot be asked.
+   * may be given a larger one. `isRetry`: the same read has just failed. Rejects when the store cannot be asked.
    */
-  read (key: string, cursor: Position, hasPace: boolean): Promise<Page<Position>>
+  read (key: string, cursor: Position, hasPace: boolean, isRetry: boolean): Promise<Page<Position>>
   /** Negative, zero or positive, as `a` stands before, at or behind `b`. */
   compare (a: Position, b: Position): number
   /** Whether nothing can stand between the two: a reader at `cursor` may take `position` without a look at the log. */
@@ -21,15 +21,33 @@ export interface Page<Position> {
   rows: number
   /** The position of the last row; without rows, the cursor that was asked for, or the one that takes its place. */
   last: Position
-  /** Whether the last row ends the stream, unless something follows it. */
-  terminal: boolean
+  /** What the last row's type says of the end; `null`: nothing, or there are no rows. */
+  terminal: End | null
+  /** The end of the stream, if it has ended. */
+  ends: End | null
+  /** Whether a row with a terminal type ends the stream when nothing follows it; and how, if not as its type says. */
+  typeEnds: End | boolean
   /** Nothing stood past `last` when the page was read. */
   complete: boolean
 }
+
+/** How a stream ends; readers are told in a comment. */
+export type End = string
 
 /** A row that was announced while it was new. */
 export interface Entry<Position> {
   position: Position
   frame: Buffer
-  terminal: boolean
+  /** As in `Page`. */
+  terminal: End | null
+  /** The stream has ended with this row. */
+  ends: End | null
 }
+
+/** What a topic says. */
+export type Announcement<Position> =
+  | { kind: 'entry', entry: Entry<Position> }
+  /** An event that is not in the log: it has no position, and does not move a cursor. */
+  | { kind: 'aside', frame: Buffer }
+  /** There may be something new in the log. */
+  | { kind: 'hint' }

@@ -1,7 +1,8 @@
-import { decodeEnvelope, payloadType } from './envelope.js'
-import type { Journal, JournalFrames, JournalRow } from './journal.js'
-import type { Entry, Log, Page } from './log.js'
+import { decodeEnvelope } from './envelope.js'
+import type { Journal, JournalFrames, JournalRow, ReadState } from './journal.js'
+import type { Announcement, Log, Page } from './log.js'
 import { encodeFrame } from './sse.js'
+import type { TerminalTypes } from './terminal-types.js'
 
 /** The cursor of a reader that has nothing yet. */
 export const START = -1
@@ -24,8 +25,6 @@ const DATA = 'data: '
 const ID = '\nid: '
 
 export interface MessageLogOptions {
-  /** The event types that end a message, in `event_type` or in `payload.type`. */
-  terminalTypes: readonly string[]
   /** Whether frames have an `event:` line. */
   eventNames: boolean
 }
@@ -33,15 +32,13 @@ export interface MessageLogOptions {
 /** How a message's events become frames; the same bytes whether they come from the journal or from the topic. */
 export interface MessageFrames {
   log: Log<number>
-  /** `null` when the text is no envelope. `position: null`: the row did not commit, and the frame has no id. */
-  decode (envelope: string): Entry<number | null> | null
+  /** `null` when the text is no envelope. */
+  decode (envelope: string): Announcement<number> | null
   /** A frame without an id, for what is not in the journal. */
   encode (payload: object): Buffer
-  isTerminal (row: Pick<JournalRow, 'eventType' | 'payload'>): boolean
 }
 
-export function createMessageFrames (journal: Journal, options: MessageLogOptions): MessageFrames {
-  const terminalTypes = new Set(options.terminalTypes)
+export function createMessageFrames (journal: Journal, terminalTypes: TerminalTypes, options: MessageLogOptions): MessageFrames {
   const linesPerFrame = options.eventNames ? 4 : 3
   /** The mean of the last page. */
   let frameBytes = 0
@@ -50,8 +47,14 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
     return encodeFrame({ data: payload, ...id !== undefined && { id }, ...options.eventNames && { event: eventType } })
   }
 
-  function isTerminal ({ eventType, payload }: Pick<JournalRow, 'eventType' | 'payload'>): boolean {
-    return terminalTypes.has(eventType) || terminalTypes.has(payloadType(payload) ?? '')
+  /** `last`: the page's last row. A message that was deleted has not ended: who compares the viewers with the journal says so. */
+  function pageEnd (state: ReadState | null, last: Pick<JournalRow, 'eventType' | 'payload'> | null): Pick<Page<number>, 'terminal' | 'ends' | 'typeEnds'> {
+    const terminal = last === null ? null : terminalTypes(last)
+    if (state === null) return { terminal, ends: null, typeEnds: false }
+    const { status, isLeased, endedNo } = state
+    if (status === 'streaming') return { terminal, ends: null, typeEnds: !isLeased }
+    // A status without a terminal event is still to get one
+    return { terminal, ends: endedNo === null ? null : status, typeEnds: status }
   }
 
   /** Whether these are the frames of all of the rows, a line each. */
@@ -74,58 +77,61 @@ export function createMessageFrames (journal: Journal, options: MessageLogOption
   }
 
   /** Whether these are all, the next read says. */
-  async function readRows (messageId: string, cursor: number): Promise<Page<number>> {
-    const rows = await journal.readPage(messageId, cursor, PAGE.rows, PAGE.bytes)
-    const last = rows.at(-1)
-    if (last === undefined) return nothingPast(cursor) // they have been deleted since they were found
+  async function readRows (messageId: string, cursor: number, isRetry: boolean): Promise<Page<number>> {
+    const { rows, state } = await journal.readPage(messageId, cursor, PAGE.rows, PAGE.bytes, isRetry)
+    const last = rows.at(-1) ?? null
     const text = rows.map(({ sequenceNo, eventType, payload }) => frame(eventType, payload, sequenceNo)).join('')
-    return { frames: [Buffer.from(text)], rows: rows.length, last: last.sequenceNo, terminal: isTerminal(last), complete: false }
+    return {
+      frames: rows.length === 0 ? [] : [Buffer.from(text)],
+      rows: rows.length,
+      last: last?.sequenceNo ?? cursor, // without rows: they have been deleted since they were found
+      ...pageEnd(state, last),
+      complete: false
+    }
+  }
+
+  async function readFrames (messageId: string, cursor: number, hasPace: boolean, isRetry: boolean): Promise<Page<number>> {
+    const limits = hasPace ? LARGE_PAGE : PAGE
+    const wanted = rowsWithin(limits)
+    const { parts, state } = await journal.readFrames(messageId, cursor, wanted, hasPace ? rowsWithin(PART) : null, options.eventNames, isRetry)
+    const found = countRows(parts)
+    // Without rows, a large page does not say whether the message has ended
+    if (found === 0 && hasPace) return await readFrames(messageId, cursor, false, isRetry)
+    if (found === 0) return { frames: [], rows: 0, last: cursor, ...pageEnd(state, null), complete: true }
+    // A large one has been left out; or another program's is pretty-printed.
+    if (!parts.every(isPlain)) return await readRows(messageId, cursor, isRetry)
+    const frames = parts.map(({ text }) => Buffer.from(text))
+    const fitting = parts.slice(0, countFitting(frames, found, limits.bytes))
+    const last = fitting.at(-1)
+    if (last === undefined) return await readRows(messageId, cursor, isRetry)
+    return {
+      frames: frames.slice(0, fitting.length),
+      rows: countRows(fitting),
+      last: last.sequenceNo,
+      ...pageEnd(state, { eventType: last.eventType, payload: lastPayload(last.text) }),
+      complete: found < wanted && fitting.length === parts.length
+    }
   }
 
   return {
-    isTerminal,
     encode: (payload) => Buffer.from(frame('error', JSON.stringify(payload))),
 
     decode (envelope) {
       const event = decodeEnvelope(envelope)
       if (event === null) return null
-      const { sequenceNo, eventType, payload, committed } = event
-      return {
-        position: committed ? sequenceNo : null,
-        frame: Buffer.from(frame(eventType, payload, committed ? sequenceNo : undefined)),
-        terminal: terminalTypes.has(eventType) || terminalTypes.has(event.payloadType ?? '')
-      }
+      const { sequenceNo, eventType, payload, committed, ends } = event
+      if (committed === null) return { kind: 'hint' }
+      if (!committed) return { kind: 'aside', frame: Buffer.from(frame(eventType, payload)) }
+      const terminal = terminalTypes({ eventType, payload })
+      return { kind: 'entry', entry: { position: sequenceNo, frame: Buffer.from(frame(eventType, payload, sequenceNo)), terminal, ends } }
     },
 
     log: {
       compare: (a, b) => a - b,
       isNext: (cursor, position) => position === cursor + 1,
-      async read (messageId, cursor, hasPace) {
-        const limits = hasPace ? LARGE_PAGE : PAGE
-        const wanted = rowsWithin(limits)
-        const parts = await journal.readFrames(messageId, cursor, wanted, hasPace ? rowsWithin(PART) : null, options.eventNames)
-        const found = countRows(parts)
-        if (found === 0) return nothingPast(cursor)
-        // A large one has been left out; or another program's is pretty-printed.
-        if (!parts.every(isPlain)) return await readRows(messageId, cursor)
-        const frames = parts.map(({ text }) => Buffer.from(text))
-        const fitting = parts.slice(0, countFitting(frames, found, limits.bytes))
-        const last = fitting.at(-1)
-        if (last === undefined) return await readRows(messageId, cursor)
-        return {
-          frames: frames.slice(0, fitting.length),
-          rows: countRows(fitting),
-          last: last.sequenceNo,
-          terminal: isTerminal({ eventType: last.eventType, payload: lastPayload(last.text) }),
-          complete: found < wanted && fitting.length === parts.length
-        }
-      }
+      read: readFrames
     }
   }
-}
-
-function nothingPast (cursor: number): Page<number> {
-  return { frames: [], rows: 0, last: cursor, terminal: false, complete: true }
 }
 
 function countRows (parts: readonly JournalFrames[]): number {

@@ -2,10 +2,12 @@ import type { FastifyBaseLogger } from 'fastify'
 import { createCommitter } from './committer.js'
 import { createFeeds, type Feeds } from './feeds.js'
 import { createFinisher } from './finisher.js'
-import type { Journal, JournalRow } from './journal.js'
+import type { Journal } from './journal.js'
+import { createJudge, type Judge } from './judge.js'
 import { messageTopic } from './keys.js'
 import type { LimitedLog } from './limited-log.js'
 import { createMessageFrames, START } from './message-log.js'
+import type { OwnedMessage } from './message.js'
 import type { JournalOptions, PublicError } from './options.js'
 import { createProducers, type Producers } from './producers.js'
 import { defaultPublicError } from './public-text.js'
@@ -15,6 +17,7 @@ import { createReconciler } from './reconciler.js'
 import { createRecorder, type RecordEvent } from './recorder.js'
 import { createStopper, type Stopper } from './stop.js'
 import type { Subscriber } from './subscriber.js'
+import { createTerminalTypes, type TerminalTypes } from './terminal-types.js'
 
 /** The first pipe: messages, in the journal. */
 export interface MessagePipe {
@@ -22,13 +25,17 @@ export interface MessagePipe {
   producers: Producers
   stopper: Stopper
   feeds: Feeds<number>
-  isTerminal (row: Pick<JournalRow, 'eventType' | 'payload'>): boolean
+  terminalTypes: TerminalTypes
   /** One of the bounded reads, which is not tried again. */
   findMessage: Journal['findMessage']
-  /** Finds what the readers of this process were not told of, and ends messages whose producers cannot. Never rejects. */
+  /** Finds what the readers of this process were not told of, and ends messages that have a status without an end. Never rejects. */
   reconcile (): Promise<void>
+  /** Ends, or takes over, messages that have lost their producer. */
+  judge: Judge
   /** Resolves when everything that was recorded is settled. */
   drained (): Promise<void>
+  /** Hands over what this process still produces, and tells the others. Never rejects. */
+  handOver (): Promise<void>
   close (): void
 }
 
@@ -39,15 +46,20 @@ export interface MessagePipeParts {
   logger: FastifyBaseLogger
   log: LimitedLog
   publicError: PublicError
+  onOpened: (message: OwnedMessage) => void
 }
 
-export function createMessagePipe ({ journal, publisher, subscriber, logger, log, publicError }: MessagePipeParts, options: JournalOptions): MessagePipe {
-  const committer = createCommitter(journal, options)
-  const recorder = createRecorder(committer, publisher, logger, log, options.maxPayloadBytes)
-  const producers = createProducers(journal, options, { recorder, log, publicError })
-  const finisher = createFinisher(journal, publisher)
+/** Where a process that shuts down tells the others that its messages can be taken over. A hint like any other. */
+export const HANDOVER_TOPIC = 'journal:handover'
 
-  const frames = createMessageFrames(journal, options)
+export function createMessagePipe ({ journal, publisher, subscriber, logger, log, publicError, onOpened }: MessagePipeParts, options: JournalOptions): MessagePipe {
+  const terminalTypes = createTerminalTypes(options.terminalTypes)
+  const committer = createCommitter(journal, options)
+  const recorder = createRecorder({ committer, publisher, terminalTypes, logger, log }, options)
+  const finisher = createFinisher(journal, publisher)
+  const producers = createProducers(journal, options, { recorder, finisher, terminalTypes, log, publicError, onOpened })
+
+  const frames = createMessageFrames(journal, terminalTypes, options)
   const reads = createReadQueue(options.maxConcurrentReads, log)
   const feeds = createFeeds<number>({
     start: START,
@@ -56,8 +68,8 @@ export function createMessagePipe ({ journal, publisher, subscriber, logger, log
     reads,
     subscriber,
     hear (feed, envelope) {
-      const entry = frames.decode(envelope)
-      if (entry !== null) feed.announce(entry)
+      const announcement = frames.decode(envelope)
+      if (announcement !== null) feed.announce(announcement)
     }
   })
 
@@ -66,10 +78,14 @@ export function createMessagePipe ({ journal, publisher, subscriber, logger, log
     producers,
     stopper: createStopper(finisher, producers, publisher),
     feeds,
-    isTerminal: frames.isTerminal,
+    terminalTypes,
     findMessage: async (messageId) => await reads.once(async () => await journal.findMessage(messageId)),
-    reconcile: createReconciler({ journal, feeds, frames, finisher, log, producerIdleMs: options.producerIdleMs, publicError: defaultPublicError }),
+    reconcile: createReconciler({ journal, feeds, frames, finisher, terminalTypes, log, publicError: defaultPublicError }),
+    judge: createJudge({ journal, finisher, producers, terminalTypes, log }, options),
     drained: committer.drained,
+    async handOver () {
+      if (await producers.release()) publisher.publish([{ topic: HANDOVER_TOPIC, envelope: '{}' }])
+    },
     close () {
       committer.close()
       reads.close()

@@ -1,18 +1,22 @@
-import { refusedError } from './errors.js'
-import type { NewEvent } from './appender.js'
-import type { OpenedMessage } from './journal.js'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Ending, Refusal } from './appender.js'
+import { FencedError, refusedError } from './errors.js'
+import { endAsItIs, endWith, type Finisher } from './finisher.js'
+import type { Journal, OpenedMessage } from './journal.js'
+import type { Writer } from './line.js'
 import { isPlainObject } from './payload.js'
 import { defaultPublicError, publicText, type PublicTextContext } from './public-text.js'
 import type { Reason, Recorder } from './recorder.js'
-import { completed, failed, type Terminal } from './terminals.js'
+import type { TerminalTypes } from './terminal-types.js'
+import { completed, failed, inAscii, reasonOf, SILENT, type EndStatus, type Terminal } from './terminals.js'
 import { isEventType, storable } from './text.js'
 
 /** A message that this process is producing. Its numbers are kept here; nothing of it throws or rejects. */
 export interface Message {
   readonly messageId: string
   readonly userId: string | null
-  /** The number of the message's newest event when it was opened; -1 when it had none. */
-  readonly openedAt: number
+  /** The number of the newest event that was in the journal when the message was opened, or that this producer has recorded since; -1: none. */
+  readonly lastSequenceNo: number
   /**
    * Aborts when the producer should stop. Its reason is a StoppedError, a FencedError (another writer has taken the
    * message over, or it was ended because this process gave no sign of life) or a ClosedError (the server shuts down).
@@ -24,6 +28,12 @@ export interface Message {
    * @returns `true` exactly when the event is committed; `false` after `end` or `fail`, and as `recordEvent` has it.
    */
   record (eventType: string, payload?: object): Promise<boolean>
+  /**
+   * A sign of life, for a producer that has nothing to record for a while: before the first event for `producerIdleMs`, between
+   * events for `producerSilenceMs`.
+   * @returns whether it is committed; `false` when the message is not this producer's any more, or Postgres cannot be asked.
+   */
+  touch (): Promise<boolean>
   /**
    * The durable terminal event `{"type":"end", …payload}` and the status `complete`, in one transaction. A `type` in the
    * payload is left out, and so is, with a line in the log, a payload that is no plain object or cannot be stored.
@@ -38,7 +48,12 @@ export interface Message {
 }
 
 export interface MessageContext extends PublicTextContext {
-  recorder: Recorder
+  journal: Pick<Journal, 'touch'>
+  recorder: Pick<Recorder, 'record'>
+  finisher: Finisher
+  terminalTypes: TerminalTypes
+  /** How long a status without an event is tried to be written, in ms. */
+  writeRetryMs: number
   /** Called once: the message has ended, or is somebody else's. */
   onClosed: (message: Message) => void
 }
@@ -46,31 +61,69 @@ export interface MessageContext extends PublicTextContext {
 /** A message and what the server alone may do with it. */
 export interface OwnedMessage extends Message {
   readonly epoch: number
+  /** Something was recorded, a producer runs, or it was touched: its lease is renewed. */
+  readonly isUsed: boolean
+  /** A producer runs: the lease is renewed. */
+  use (): void
+  /** Ends it when the database, too, has seen nothing of it for so many ms. Rejects with pg's error. */
+  endIfSilent (silenceMs: number): Promise<void>
+  /** The producer has returned, or thrown `failure.error`. A terminal event that it has recorded last is the message's last one. */
+  conclude (failure?: { error: unknown }): Promise<void>
   /** Tells the producer to stop. What it still records is recorded. */
   abort (reason: Error): void
   /** The message is not this producer's any more: nothing is recorded from now on, and the signal aborts. */
   lose (reason: Error): void
 }
 
-export function createMessage (identity: { messageId: string, userId: string | null }, opened: OpenedMessage, context: MessageContext): OwnedMessage {
-  const { recorder, log } = context
-  const controller = new AbortController()
-  let next = opened.latest + 1
-  let ended = false
+const STATUS_RETRY_MS = 250
+const LOST: ReadonlySet<Reason> = new Set<Refusal>(['missing', 'fenced', 'stopped', 'ended'])
 
-  function write (eventType: string, payload: unknown, finish: NewEvent['finish'], onWritten: (reason: Reason | null) => void): void {
-    const event = { messageId: identity.messageId, sequenceNo: next++, eventType: storable(eventType), payload, epoch: opened.epoch, finish }
-    recorder.record(event, (sequenceNo, reason) => {
-      if (reason === 'refused' && next === event.sequenceNo + 1) next = event.sequenceNo // at once: it leaves no hole
-      if (reason === 'stopped' || reason === 'fenced' || reason === 'missing') lose(refusedError(reason, identity.messageId))
-      if (sequenceNo !== null && sequenceNo >= next) next = sequenceNo + 1
+export function createMessage (identity: { messageId: string, userId: string | null }, opened: OpenedMessage, context: MessageContext): OwnedMessage {
+  const { recorder, finisher, log } = context
+  const { messageId } = identity
+  const controller = new AbortController()
+  const writer: Writer = { epoch: opened.epoch, next: opened.lastNo + 1 }
+  let lastSequenceNo = opened.latest
+  let lastStatus: EndStatus | null = null
+  let activeAt = performance.now()
+  let isUsed = false
+  let ended = false
+  let underWay = 0
+  let onSettled = (): void => {}
+
+  function isMine ({ epoch, status }: { epoch: number, status: string }): boolean {
+    return epoch === opened.epoch && status === 'streaming'
+  }
+
+  function write (eventType: string, payload: unknown, ending: Ending | null, onWritten: (reason: Reason | null) => void): void {
+    isUsed = true
+    activeAt = performance.now()
+    underWay++
+    recorder.record({ messageId, writer, sequenceNo: writer.next, eventType: storable(eventType), payload, ending }, (sequenceNo, reason) => {
+      underWay--
+      if (sequenceNo !== null) {
+        lastSequenceNo = sequenceNo
+        lastStatus = statusOf(eventType, payload)
+      }
+      if (isLost(reason)) lose(refusedError(reason, messageId))
       onWritten(reason)
+      if (underWay === 0) onSettled()
     })
   }
 
+  /** What the types of an event say of the end. A payload that was recorded may throw when it is read again. */
+  function statusOf (eventType: string, payload: unknown): EndStatus | null {
+    try {
+      const { type } = Object(isPlainObject(payload) ? payload : {}) as { type?: unknown }
+      return context.terminalTypes({ eventType, payload: typeof type === 'string' ? JSON.stringify({ type }) : '{}' })
+    } catch {
+      return null
+    }
+  }
+
   async function writeTerminal ({ eventType, payload, status, error }: Terminal): Promise<Reason | null> {
-    const finish = { status, error: error === null ? null : storable(error) }
-    return await new Promise((resolve) => { write(eventType, payload, finish, resolve) })
+    const ending = { status, error: error === null ? null : storable(error) }
+    return await new Promise((resolve) => { write(eventType, payload, ending, resolve) })
   }
 
   function completedWith (payload: unknown): Terminal {
@@ -89,9 +142,31 @@ export function createMessage (identity: { messageId: string, userId: string | n
     if (ended) return false
     ended = true
     let reason = await writeTerminal(terminal)
-    if (reason === 'refused') reason = await writeTerminal(plain)
+    if (reason === 'invalid') reason = await writeTerminal(inAscii(plain))
     context.onClosed(message)
     return reason === null
+  }
+
+  /** Resolves when nothing that was recorded is under way. */
+  async function settled (): Promise<void> {
+    if (underWay > 0) await new Promise<void>((resolve) => { onSettled = resolve })
+  }
+
+  /** The status alone, since the last event says it. `false`: something stands behind that, or the database stays away. */
+  async function finishAsItIs (status: EndStatus, error: string | null): Promise<boolean> {
+    const deadline = performance.now() + context.writeRetryMs
+    for (;;) {
+      try {
+        const decided = await finisher.finish(messageId, false, (row) => isMine(row) && row.newest?.sequenceNo === lastSequenceNo ? endAsItIs(status, error) : null)
+        return decided.kind === 'ended'
+      } catch (cause) {
+        if (performance.now() >= deadline) {
+          log.error('status', { ...identity, err: cause }, 'journal: a message\'s status could not be written')
+          return false
+        }
+      }
+      await delay(STATUS_RETRY_MS)
+    }
   }
 
   function lose (reason: Error): void {
@@ -102,7 +177,8 @@ export function createMessage (identity: { messageId: string, userId: string | n
 
   const message: OwnedMessage = {
     ...identity,
-    openedAt: opened.latest,
+    get lastSequenceNo () { return lastSequenceNo },
+    get isUsed () { return isUsed },
     epoch: opened.epoch,
     signal: controller.signal,
     record: (eventType, payload) => new Promise((resolve) => {
@@ -111,10 +187,49 @@ export function createMessage (identity: { messageId: string, userId: string | n
       log.warn('arguments', { ...identity, eventType, reason }, 'journal: an event was not recorded')
       resolve(false)
     }),
+    async touch () {
+      if (ended) return false
+      isUsed = true
+      activeAt = performance.now()
+      try {
+        return await context.journal.touch({ messageId, epoch: opened.epoch })
+      } catch (error) {
+        log.error('touch', { ...identity, err: error }, 'journal: a sign of life could not be written')
+        return false
+      }
+    },
     end: async (payload) => await finish(completedWith(payload), completed()),
     fail: async (error) => await finish(failed(publicText(context, error, identity), error), failed(defaultPublicError(), error)),
+    use () { isUsed = true },
+    async endIfSilent (silenceMs) {
+      if (ended || performance.now() - activeAt < silenceMs) return
+      const decided = await finisher.finish(messageId, true, (row) => {
+        const silentMs = Math.min(row.touchedAgeMs, row.newest?.ageMs ?? Infinity)
+        if (silentMs >= silenceMs) return isMine(row) ? endWith(SILENT) : null
+        activeAt = performance.now() - Math.max(0, silentMs)
+        return null
+      })
+      if (decided.kind === 'ended') lose(new FencedError(messageId))
+    },
+    async conclude (failure) {
+      if (ended) return
+      await settled()
+      if (ended) return
+      if (lastStatus !== null) {
+        ended = true
+        const status = failure === undefined ? lastStatus : 'failed'
+        const isWritten = await finishAsItIs(status, failure === undefined ? null : storable(reasonOf(failure.error)))
+        if (isWritten) return context.onClosed(message)
+        ended = false
+      }
+      await (failure === undefined ? message.end() : message.fail(failure.error))
+    },
     abort (reason) { controller.abort(reason) },
     lose
   }
   return message
+}
+
+function isLost (reason: Reason | null): reason is Refusal {
+  return reason !== null && LOST.has(reason)
 }

@@ -24,6 +24,8 @@ export interface Migrated {
 export const MIGRATION_LOCK = 0x6a6f75726e616cn
 
 const VERSION_TABLE = 'journal_schema_version'
+/** Whatever parsers the app has set. */
+const texts = { types: { getTypeParser: () => String } }
 
 /**
  * Brings the journal's tables to a version, in one transaction on one client of the pool: all of it happens or none,
@@ -55,7 +57,12 @@ export async function migrate (pool: Pool, options: MigrateOptions = {}): Promis
  * The version of the tables in the database, 0 when there are none. Reads only. Rejects as `pool.query` does.
  */
 export async function schemaVersion (pool: Pool, { schema }: { schema?: string } = {}): Promise<number> {
-  return readVersion(pool, schema === undefined ? VERSION_TABLE : `${quoted(schema)}.${VERSION_TABLE}`)
+  const client = await lend(pool)
+  try {
+    return await readVersion(client, schema === undefined ? VERSION_TABLE : `${quoted(schema)}.${VERSION_TABLE}`)
+  } finally {
+    giveBack(client, false)
+  }
 }
 
 /** The newest version this code has scripts for, and the one it needs. */
@@ -86,7 +93,7 @@ async function run (client: PoolClient, target: number, latest: number, schema: 
     migrationPattern: scripts(),
     schemaTable: VERSION_TABLE,
     newline: 'LF', // the scripts' checksums are the same after a checkout with CRLF
-    execQuery: (sql) => client.query(sql)
+    execQuery: (sql) => client.query({ text: sql, ...texts })
   }).migrate(String(target))
   return from
 }
@@ -110,11 +117,11 @@ async function settleSchema (client: PoolClient, schema: string | undefined): Pr
   await client.query("select set_config('search_path', $1, true)", [quoted(schema)])
 }
 
-async function readVersion (db: Pool | ClientBase, table: string): Promise<number> {
-  const found = await db.query<{ found: boolean }>('select to_regclass($1) is not null as found', [table])
-  if (found.rows[0]?.found !== true) return 0
-  const newest = await db.query<{ version: number | null }>(`select max(version)::int as version from ${table}`)
-  return newest.rows[0]?.version ?? 0
+async function readVersion (db: ClientBase, table: string): Promise<number> {
+  const found = await db.query<{ found: string }>({ text: 'select to_regclass($1) is not null as found', values: [table], ...texts })
+  if (found.rows[0]?.found !== 't') return 0
+  const newest = await db.query<{ version: string | null }>({ text: `select max(version) as version from ${table}`, ...texts })
+  return Number(newest.rows[0]?.version ?? 0)
 }
 
 async function inTransaction<Result> (pool: Pool, work: (client: PoolClient) => Promise<Result>): Promise<Result> {

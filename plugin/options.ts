@@ -1,8 +1,9 @@
 import { KindGuard, Type, type Static, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
 import type { FastifyRequest } from 'fastify'
-import type { MessageStatus } from './journal.js'
 import { InvalidOptionError } from './errors.js'
+import type { MessageStatus } from './journal.js'
+import type { Message } from './message.js'
 import { MAX_RETENTION_DAYS } from './retention.js'
 import { shown } from './text.js'
 
@@ -24,6 +25,13 @@ export type Authorize = (request: FastifyRequest, message: AuthorizedMessage, ac
 /** The text of the error that readers see, of a message or of a tracked task. */
 export type PublicError = (error: unknown, about: { userId: string | null, messageId?: string, taskId?: string }) => string
 
+/**
+ * Somebody who goes on with a message whose producer is gone, behind its last event. This process has claimed the message; what is
+ * returned runs as `streamMessage` runs its producer, and `null` lets the message end as one whose producer died.
+ */
+export type TakeOver = (message: Message, about: { lost: 'stale' | 'closed' }) => Continue | Promise<Continue>
+export type Continue = ((message: Message) => unknown) | null
+
 function fn<T> (description: string) {
   return Type.Unsafe<T>(Type.Function([], Type.Unknown(), { description }))
 }
@@ -38,6 +46,7 @@ export const OptionsSchema = Type.Object({
   identify: Type.Union([fn<Identify>('Who is asking'), Type.Literal(false)]),
   authorize: Type.Optional(fn<Authorize>('Whether the caller may read a message')),
   publicError: Type.Optional(fn<PublicError>('What readers see of a producer\'s error')),
+  takeOver: Type.Optional(fn<TakeOver>('Who goes on with a message whose producer is gone')),
   migrate: Type.Boolean({ description: 'Migrate the tables at start', default: false }),
   schema: Type.Optional(Type.String({ description: 'The Postgres schema of the tables', minLength: 1, maxLength: 63 })),
   postgres: Type.Optional(Type.String({ description: 'The name that @fastify/postgres was registered with', minLength: 1 })),
@@ -47,10 +56,12 @@ export const OptionsSchema = Type.Object({
   maxPayloadBytes: positive('The largest payload, as JSON', 1_048_576),
   maxPendingBytes: positive('How much may wait for Postgres in this process', 16_777_216),
   writeRetryMs: positive('How long an event waits for Postgres', 10_000),
+  maxDoubtMs: positive('How long an event that was sent and got no answer waits until it has been looked for', 60_000),
   maxConcurrentReads: positive('How many reads of the journal are under way at once', 8),
   reconcileMs: positive('How often open viewers are compared with the journal', 5_000),
   heartbeatMs: positive('How often producers\' leases are renewed', 10_000),
-  producerIdleMs: positive('After how long without a heartbeat a producer counts as dead', 90_000),
+  producerIdleMs: positive('After how long without a sign of life a producer counts as dead', 90_000),
+  producerSilenceMs: notNegative('After how long without an event a producer is ended although it lives; 0: never', 3_600_000),
   stallTimeoutMs: positive('After how long without progress a blocked socket is destroyed', 60_000),
   maxConnectionsPerUser: notNegative('How many streams a user may have open; 0: no limit', 8),
   push: Type.Boolean({ description: 'Whether there are notifications', default: true }),

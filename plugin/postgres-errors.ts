@@ -2,13 +2,14 @@
  * What a failed statement means for the events in it. SQLSTATE classes:
  * https://www.postgresql.org/docs/current/errcodes-appendix.html
  *
- * - `transient`: the server, the connection or the moment is at fault. Try the same again; the outcome of this try is unknown.
- * - `locked`: somebody holds a message's row. Nothing was written; the others may be well, and this one later.
- * - `taken`: a sequence number is in use, or comes too late.
+ * - `transient`: the server, the connection or the moment is at fault. The same statement may succeed later.
+ * - `stale`: the session has lost a prepared statement, or its plan. The same statement succeeds when it is prepared again.
+ * - `locked`: somebody holds a lock for too long. Nothing was written.
+ * - `taken`: a unique index has the row already.
  * - `data`: one row is at fault, the others may be well.
  * - `permanent`: no event can be written as things are.
  */
-export type FailureKind = 'transient' | 'locked' | 'taken' | 'data' | 'permanent'
+export type FailureKind = 'transient' | 'stale' | 'locked' | 'taken' | 'data' | 'permanent'
 
 const TRANSIENT_CLASSES = new Set([
   '08', // connection exception
@@ -26,31 +27,30 @@ const PERMANENT_CODES = new Set([
   '3F000', // no such schema
   '42P01', // no such table
   '42703', // no such column
+  '42883', // no such function
+  '42501', // no right to it
   '42601' // not this code's SQL
 ])
 
 export function failureKind (error: unknown): FailureKind {
-  if (error instanceof LateError) return 'taken'
   const code = sqlState(error)
   if (code === undefined) return 'transient' // no answer from a server: the socket, the pool, the client library
+  if (code === '26000' || code === '0A000') return 'stale' // DISCARD ALL, a pooler; ALTER COLUMN under a cached plan
   if (code === '23505') return 'taken'
   if (code === '55P03') return 'locked'
   if (TRANSIENT_CLASSES.has(code.slice(0, 2))) return 'transient'
   return PERMANENT_CODES.has(code) || code.startsWith('28') ? 'permanent' : 'data'
 }
 
-/** A number that was allotted before readers were shown a higher one: nothing was written. */
-export class LateError extends Error {}
-
-/** No statement was sent: there is no doubt about its outcome. */
+/** No statement was sent, or its transaction was never told to commit: nothing of it can be in the journal, now or later. */
 export class NotSentError extends Error {}
 
-/** Whether a statement that failed so may have been committed all the same: it was sent, and the server did not say no. */
+/** Whether a statement that failed so may have been committed all the same, or may yet be: it was sent, and the server did not say no. */
 export function isUnsure (error: unknown): boolean {
   return sqlState(error) === undefined && !(error instanceof NotSentError)
 }
 
-function sqlState (error: unknown): string | undefined {
+export function sqlState (error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error) || !('severity' in error)) return undefined
   return typeof error.code === 'string' ? error.code : undefined
 }

@@ -8,8 +8,8 @@ import type { LimitedLog } from './limited-log.js'
  * is away, and go on by themselves.
  */
 export interface ReadQueue {
-  /** Rejects only when the queue is closed. */
-  run<T> (read: () => Promise<T>): Promise<T>
+  /** Rejects only when the queue is closed. `isRetry`: the read has failed before. */
+  run<T> (read: (isRetry: boolean) => Promise<T>): Promise<T>
   /**
    * For who must be told soon: rejects as `read` does, which is not tried again, and does not wait for its turn while
    * reads fail.
@@ -58,15 +58,15 @@ export function createReadQueue (maxConcurrent: number, log: LimitedLog): ReadQu
   }
 
   /** Holds its place while it waits for the database: what is behind it could not be read either. */
-  async function persist<T> (read: () => Promise<T>, retryMs = FIRST_RETRY_MS): Promise<T> {
+  async function persist<T> (read: (isRetry: boolean) => Promise<T>, retryMs = FIRST_RETRY_MS, isRetry = false): Promise<T> {
     closing.signal.throwIfAborted()
     try {
-      return await read()
+      return await read(isRetry)
     } catch (error) {
       log.error('read', { err: error }, 'journal: a read failed and will be tried again')
     }
     await fail(retryMs * (0.5 + Math.random() / 2))
-    return await persist(read, Math.min(retryMs * 2, LAST_RETRY_MS))
+    return await persist(read, Math.min(retryMs * 2, LAST_RETRY_MS), true)
   }
 
   return {

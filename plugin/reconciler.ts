@@ -1,54 +1,47 @@
 import type { Feeds } from './feeds.js'
-import type { Finisher } from './finisher.js'
-import type { Inspection, Journal } from './journal.js'
+import { endAsItIs, endWith, type Finisher } from './finisher.js'
+import type { Decision, Inspection, Journal, LockedMessage } from './journal.js'
 import type { LimitedLog } from './limited-log.js'
 import type { MessageFrames } from './message-log.js'
-import { STALE, matching } from './terminals.js'
+import type { TerminalTypes } from './terminal-types.js'
+import { matching } from './terminals.js'
 
 export interface ReconcilerParts {
   journal: Journal
   feeds: Feeds<number>
   frames: MessageFrames
   finisher: Finisher
+  terminalTypes: TerminalTypes
   publicError: (messageId: string) => string
   log: LimitedLog
-  /** A streaming message whose producer gave no heartbeat for this long has none, in ms. */
-  producerIdleMs: number
 }
 
 /**
  * Compares what the viewers of this process know with the journal, in one query for all of them. What pub/sub has
- * lost is found here, and so are messages that were deleted, that are finished without a terminal event, or whose
- * producer is dead, be they read or not. Never rejects.
+ * lost is found here, and so are messages that were deleted, or that have ended without saying so in the journal. Never rejects.
  */
-export function createReconciler ({ journal, feeds, frames, finisher, publicError, log, producerIdleMs }: ReconcilerParts): () => Promise<void> {
+export function createReconciler ({ journal, feeds, frames, finisher, terminalTypes, publicError, log }: ReconcilerParts): () => Promise<void> {
   const gone = frames.encode({ type: 'error', error: 'The message does not exist any more.', code: 'message_missing' })
 
-  async function act ({ messageId, status, latest, stale }: Inspection): Promise<void> {
-    const feed = feeds.get(messageId)
-    if (feed !== undefined) {
-      if (status === null) return feed.end(gone)
-      if (latest > feed.newest) return feed.advance(latest)
-      if (status !== 'streaming') return await settle(messageId, status)
-    }
-    if (stale) await finisher.finish(messageId, STALE, { from: 'streaming', idleMs: producerIdleMs, latest: null })
+  /** Some program has written the status. The newest event may be the one that ended the message; otherwise it gets one that is. */
+  function settle ({ messageId, status, error, endedNo, newest }: LockedMessage): Decision {
+    if (status === 'streaming' || endedNo !== null) return null
+    if (newest !== null && terminalTypes(newest) !== null) return endAsItIs(status, error)
+    return endWith({ ...matching(status, publicError(messageId)), error })
   }
 
-  /** The message is finished, and its viewers have been told of all its rows. */
-  async function settle (messageId: string, status: 'complete' | 'failed' | 'stopped'): Promise<void> {
-    const last = (await journal.findMessage(messageId))?.last ?? null
-    if (last === null || !frames.isTerminal(last)) {
-      await finisher.finish(messageId, matching(status, publicError(messageId)), { from: status, idleMs: null, latest: last?.sequenceNo ?? -1 })
-      return
-    }
+  async function act ({ messageId, status, endedNo, latest }: Inspection): Promise<void> {
     const feed = feeds.get(messageId)
-    feed?.advance(last.sequenceNo) // another process may have just written it: who is behind it is not at the end
-    feed?.end(null)
+    if (status === null) return feed?.end(gone)
+    if (status !== 'streaming' && endedNo === null) await finisher.finish(messageId, true, settle)
+    if (feed === undefined) return
+    if (latest > feed.newest) feed.advance(latest)
+    else feed.doubt()
   }
 
   return async () => {
     try {
-      await Promise.all((await journal.inspect(feeds.known(), producerIdleMs)).map(act))
+      await Promise.all((await journal.inspect(feeds.known())).map(act))
     } catch (error) {
       log.error('reconcile', { err: error }, 'journal: the open viewers could not be compared with the journal')
     }

@@ -8,28 +8,32 @@ import { createServeStream } from '../routes/stream.js'
 import { userEvents } from '../routes/user-events.js'
 import { createAccess } from './access.js'
 import type { ClearApproval, RequestApproval } from './approvals.js'
-import { createConnection } from './connection.js'
+import { createConnection, statementTimeout } from './connection.js'
+import { countMessages } from './count.js'
 import { InvalidOptionError, NotAMessageError } from './errors.js'
 import { every } from './every.js'
 import { createJournal } from './journal.js'
 import { createLimitedLog } from './limited-log.js'
 import type { Message } from './message.js'
 import { START } from './message-log.js'
-import { createMessagePipe } from './message-pipe.js'
+import { createMessagePipe, HANDOVER_TOPIC } from './message-pipe.js'
 import { migrate } from './migrate.js'
 import type { JournalOptions } from './options.js'
+import { isPlainObject } from './payload.js'
 import type { OpenMessageOptions, Produce } from './producers.js'
 import { defaultPublicError } from './public-text.js'
 import { createPublisher } from './publisher.js'
 import type { RecordEvent } from './recorder.js'
+import { bindToRequests } from './request-binding.js'
 import { cleanup, MAX_RETENTION_DAYS, type Cleaned, type CleanupOptions } from './retention.js'
 import { checkTables, postgresOf, redisOf } from './services.js'
 import { createSlots, RENEW_MS } from './slots.js'
-import { createLockMessages, createStatements, lockTimeout } from './statements.js'
+import { createScripts, createStatements, tablesOf } from './statements.js'
 import { STOP_TOPIC } from './stop.js'
 import { createSubscriber } from './subscriber.js'
 import type { TrackTask } from './tasks.js'
 import { shown } from './text.js'
+import { createGreet } from './timeline.js'
 import { createUserPipe } from './user-pipe.js'
 import type { PublishUserEvent } from './user-publisher.js'
 import { createViewers } from './viewers.js'
@@ -62,13 +66,19 @@ export interface JournalStats {
 }
 
 /** Answers with the message's stream, from its start, while the producer runs on its own. */
-export type StreamMessage = (message: Message, produce: Produce) => FastifyReply
+export interface StreamMessage {
+  (message: Message, produce: Produce): FastifyReply
+  /** Opens the message first, and rejects as `openMessage` does. */
+  (options: OpenMessageOptions, produce: Produce): Promise<FastifyReply>
+}
 
 /** How long `app.close()` waits for what was recorded to be committed, in ms. */
 const FLUSH_MS = 800
 /** While hints do not come from Redis, the logs are polled in its place, in ms. */
 const POLL_MS = 300
 const PLAIN_PATH = /^\/?([\w.~-]+\/)*[\w.~-]*$/
+/** A lease whose message was locked is tried again so soon, in ms. */
+const LOCKED_LEASE_MS = 500
 /** Often enough for processes that do not live long. */
 const RETENTION_INTERVAL_MS = 600_000
 
@@ -86,22 +96,24 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
   if (options.migrate) await migrate(pool, schema)
   if (options.identify === false) app.log.warn('journal: "identify" is false, so everyone may read every message')
 
-  const lockTimeoutMs = lockTimeout(options.writeRetryMs)
-  const connection = createConnection(pool, createStatements(options.schema, lockTimeoutMs), options.writeRetryMs)
-  const journal = createJournal(connection, createLockMessages(options.schema, lockTimeoutMs))
+  const tables = tablesOf(options.schema)
+  const greet = createGreet(tables, statementTimeout(options.writeRetryMs), log)
+  const journal = createJournal(createConnection(pool, createStatements(tables), options.writeRetryMs, greet), createScripts(tables))
   const subscriber = createSubscriber(redis, log, () => { for (const repetition of hurried) repetition.hurry() })
   const publisher = createPublisher(redis, log)
   const parts = { publisher, subscriber, log, publicError: options.publicError ?? defaultPublicError }
-  const messages = createMessagePipe({ journal, logger: app.log, ...parts }, options)
+  const messages = createMessagePipe({ journal, logger: app.log, onOpened: bindToRequests(app), ...parts }, options)
   const users = createUserPipe({ redis, ...parts }, options)
   const viewers = createViewers(options)
   const slots = createSlots(redis, options.maxConnectionsPerUser, log)
 
   const hintless = (ms: number, otherwise: number) => () => subscriber.healthy ? ms : Math.min(otherwise, ms)
+  const judging = every(hintless(options.reconcileMs, POLL_MS), messages.judge)
   const hurried = [
     every(hintless(options.reconcileMs, POLL_MS), messages.reconcile),
     every(hintless(options.reconcileMs, POLL_MS), users.reconcile),
-    every(hintless(options.heartbeatMs, options.reconcileMs), messages.producers.beat)
+    judging,
+    every(() => Math.min(hintless(options.heartbeatMs, options.reconcileMs)(), messages.producers.isBehind ? LOCKED_LEASE_MS : Infinity), messages.producers.beat)
   ]
   const unhurried = [
     every(() => RENEW_MS, slots.renew),
@@ -113,6 +125,7 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
     })
   ]
   subscriber.subscribe(STOP_TOPIC, messages.stopper)
+  if (options.takeOver !== undefined) subscriber.subscribe(HANDOVER_TOPIC, { subscribed () {}, message: judging.hurry })
 
   app.addHook('preClose', async () => {
     viewers.close()
@@ -121,7 +134,7 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
   app.addHook('onClose', async () => {
     for (const repetition of [...hurried, ...unhurried]) repetition.stop()
     await Promise.all([
-      within(FLUSH_MS, messages.drained().then(messages.producers.release)),
+      within(FLUSH_MS, messages.drained().then(messages.handOver)),
       within(FLUSH_MS, users.close()),
       slots.close()
     ])
@@ -154,28 +167,37 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
   app.decorateReply('recordEvent', recordEvent)
 
   let base = ''
-  app.decorateReply('streamMessage', function (message, produce) {
-    if (!isMessage(message)) throw new NotAMessageError(message instanceof Promise ? 'a promise: an await is missing' : shown(message))
-    const reply = this
+  function stream (reply: FastifyReply, message: Message, produce: Produce): FastifyReply {
+    reply
       .header('x-message-id', message.messageId)
       .header('location', `${base}/messages/${message.messageId}/events`)
     try {
-      return viewers.open(reply, messages.feeds, message.messageId, { start: START, endsPast: message.openedAt })
+      return viewers.open(reply, messages.feeds, message.messageId, { start: START })
     } finally {
       messages.producers.run(message, produce) // whoever reads, if anybody can
     }
-  })
+  }
+  app.decorateReply('streamMessage', function (this: FastifyReply, message: Message | OpenMessageOptions, produce: Produce) {
+    if (isMessage(message)) return stream(this, message, produce)
+    if (!isOpenMessageOptions(message)) throw new NotAMessageError(message as unknown instanceof Promise ? 'a promise: an await is missing' : shown(message))
+    return messages.producers.openMessage(message).then((opened) => stream(this, opened, produce))
+  } as StreamMessage)
   await app.register(async (routes) => {
     base = routes.prefix.replace(/\/$/, '')
     useOwnCompilers(routes)
     const access = createAccess(messages, options)
     const serve = createServeStream(viewers, slots, options.overload)
-    await routes.register(messageEvents, { access, serve, messages: messages.feeds, isTerminal: messages.isTerminal })
+    await routes.register(messageEvents, { access, serve, messages: messages.feeds, terminalTypes: messages.terminalTypes })
     await routes.register(messageStop, { access, stopper: messages.stopper })
     await routes.register(userEvents, { access, serve, users, push: options.push })
   }, { prefix: options.prefix ?? '' })
 
-  app.addHook('onReady', async () => { await checkTables(app, pool, schema) })
+  app.addHook('onReady', async () => {
+    await checkTables(app, pool, schema)
+    countMessages(journal).catch((error: unknown) => {
+      log.error('count', { err: error }, 'journal: the newest numbers of old messages could not be counted; the first append to each of them does')
+    })
+  })
 }
 
 /** The header `Location` names the routes. */
@@ -185,9 +207,13 @@ function checkPrefix (prefix: string): void {
 }
 
 /** For callers without types. */
-function isMessage (message: unknown): boolean {
+function isMessage (message: unknown): message is Message {
   const { messageId, signal } = Object(message) as Partial<Message>
   return typeof messageId === 'string' && signal instanceof AbortSignal
+}
+
+function isOpenMessageOptions (options: unknown): options is OpenMessageOptions {
+  return isPlainObject(options) && !('signal' in options)
 }
 
 /** Whatever the app has chosen for its own routes. */

@@ -48,3 +48,8 @@ export function encodeRetry (ms: number): string {
 export function encodeOpening (retryMs: number): Buffer {
   return Buffer.from(`: connected\n\n${encodeRetry(retryMs)}`)
 }
+
+/** The stream is over, and how it has ended: for clients that want to know, in a comment. */
+export function encodeEnd (end: string): Buffer {
+  return Buffer.from(`: end ${end}\n\n`)
+}

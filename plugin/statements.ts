@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { Lease } from './journal.js'
 
 /**
  * The journal's SQL. Each statement is prepared once per connection under a name of its own, as
@@ -10,70 +11,57 @@ export interface Statement {
 }
 
 export type StatementName =
-  'append' | 'appendAndFinish' | 'appendOne' | 'findRefusal' | 'raiseFloor' | 'findTaken' | 'readFrames' | 'readFramesInParts' | 'readPage' | 'findMessage' | 'findLatest' | 'openMessage' |
-  'heartbeat' | 'inspect' | 'finish' | 'deleteEvents' | 'deleteMessages'
+  'append' | 'appendOne' | 'fence' | 'findTaken' | 'readFrames' | 'readFramesInParts' | 'readPage' | 'findMessage' | 'findLatest' |
+  'openMessage' | 'makeMessage' | 'deleteMessage' | 'lockOpened' | 'touch' | 'inspect' | 'lookForDead' | 'end' | 'claim' | 'renew' | 'deleteEvents' | 'deleteMessages' | 'countMessages' | 'isCounted' | 'setCounted'
 
 export type JournalStatements = Record<StatementName, Statement>
 
-/** SQL without parameters that locks these messages' rows against all other writers and then gives their newest numbers. */
-export type LockMessages = (messageIds: readonly string[]) => string
-
-/**
- * How long a writer waits for a message's row, in ms: less than its client waits. A statement that is left waiting would
- * write its events when the row is free, long after their caller was told that they are not recorded.
- */
-export function lockTimeout (writeRetryMs: number): number {
-  return Math.min(2_000, Math.ceil(writeRetryMs / 2))
+/** SQL without parameters. The ids must be canonical UUIDs, and the numbers numbers: they stand in the text. */
+export interface Scripts {
+  /**
+   * Locks the message's row, and then gives it and its newest event: statements of their own, since the second must see what
+   * the first waited for. `skip`: a row that is locked is not waited for, and not in the answer.
+   */
+  lockMessage (messageId: string, skip: boolean): string
+  /** Those of the messages whose row can be locked now. */
+  findFree (messageIds: readonly string[]): string
+  /**
+   * Renews the leases that are used and whose rows are free, and answers with their messages; then come those of all leases that
+   * are lost, and why. `epoch` 0: of a message without a lease.
+   */
+  heartbeat (leases: readonly Lease[], used: readonly Lease[], agoMs: number, handOver: boolean): string
 }
 
-/** The same for a statement that is a transaction by itself; true. It holds for what the statement locks from then on. */
-function isPatient (lockTimeoutMs: number): string {
-  return `set_config('lock_timeout', '${lockTimeoutMs}', true) is not null`
+export interface Tables {
+  messages: string
+  events: string
+  state: string
+  /** Of the journal's function with this name. */
+  fn (name: string): string
 }
-
-/**
- * The ids must be canonical UUIDs: they stand in the text. Statements of their own, since the last must see what the
- * one before waited for.
- */
-export function createLockMessages (schema: string | undefined, lockTimeoutMs: number): LockMessages {
-  const { messages, events } = tableNames(schema)
-  return (messageIds) => {
-    const ids = messageIds.map((messageId) => `'${messageId}'`).join(',')
-    return `
-      set local lock_timeout = ${lockTimeoutMs};
-      select from ${messages} where message_id in (${ids}) order by message_id for no key update;
-      select message_id, max(sequence_no) from ${events} where message_id in (${ids}) group by message_id`
-  }
-}
-
-function tableNames (schema: string | undefined): { messages: string, events: string } {
-  const prefix = schema === undefined ? '' : `"${schema.replaceAll('"', '""')}".`
-  return { messages: `${prefix}messages`, events: `${prefix}message_events` }
-}
-
-/** How many messages of dead producers, with nobody reading them, are taken on in one go. */
-const MAX_ORPHANS = 100
 
 /** `schema`: where the tables are; without it, the connection's search_path decides. */
-export function createStatements (schema: string | undefined, lockTimeoutMs: number): JournalStatements {
-  const { messages, events } = tableNames(schema)
-  const texts: Record<StatementName, string> = {
-    append: append(messages, events, lockTimeoutMs, false),
-    appendAndFinish: append(messages, events, lockTimeoutMs, true),
-    // For a single event, which needs no arrays: one that finds its lane idle is not made to pay for company. Refused, it
-    // is a row less.
-    appendOne: `
-      insert into ${events} (message_id, sequence_no, event_type, payload)
-      select $1, $2, $3, $4 from ${messages}
-      where message_id = $1 and ($5::int is null or (epoch = $5 and sequence_floor < $2)) and ${isPatient(lockTimeoutMs)}
-      for share`,
-    findRefusal: `select ${refusal('epoch', '$2', 'status')} from ${messages} where message_id = $1`,
+export function tablesOf (schema: string | undefined): Tables {
+  const prefix = schema === undefined ? '' : `"${schema.replaceAll('"', '""')}".`
+  return { messages: `${prefix}messages`, events: `${prefix}message_events`, state: `${prefix}journal_state`, fn: (name) => prefix + name }
+}
 
-    // Numbers that the app chose have left a hole in a message that has a lease: its allotted numbers must not fill it.
-    raiseFloor: `
-      update ${messages} m set sequence_floor = raised.sequence_no
-      from unnest($1::uuid[], $2::int[]) as raised (message_id, sequence_no)
-      where m.message_id = raised.message_id and m.epoch > 0 and m.sequence_floor < raised.sequence_no`,
+/** How many messages are looked at in one go, beside those that are read here. */
+export const MAX_CANDIDATES = 100
+/** A larger payload of another program is not looked at for its type. */
+const MAX_TERMINAL_BYTES = 2_000
+
+/** Milliseconds since a time; below zero when the clock has been set back. */
+const age = (time: string): string => `(extract(epoch from now() - ${time}) * 1000)::float8`
+
+const interval = (ms: string): string => `make_interval(secs => ${ms}::float8 / 1000)`
+
+export function createStatements (tables: Tables): JournalStatements {
+  const { messages, events, state, fn } = tables
+  const texts: Record<StatementName, string> = {
+    append: `select ${fn('journal_append')}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+    appendOne: `select ${fn('journal_append_one')}($1, $2, $3, $4, $5, $6)`,
+    fence: `select ${fn('journal_fence')}($1, $2, $3, $4)`,
 
     // For each wanted place: what stands there, if anything does, and where that message's journal ends.
     findTaken: `
@@ -85,11 +73,11 @@ export function createStatements (schema: string | undefined, lockTimeoutMs: num
       left join ${events} e on e.message_id = wanted.message_id and e.sequence_no = wanted.sequence_no
       where newest.sequence_no is not null`,
 
-    readFrames: frames(events, false),
-    readFramesInParts: frames(events, true),
+    readFrames: frames(tables, false),
+    readFramesInParts: frames(tables, true),
 
     readPage: `
-      select sequence_no, event_type, payload
+      select sequence_no, event_type, payload, ${readState(messages)}
       from (
         select *, sum(size) over (order by sequence_no rows unbounded preceding) - size as before
         from (select *, ${SIZE} as size from (${nearest(events)}) row) measured
@@ -98,7 +86,7 @@ export function createStatements (schema: string | undefined, lockTimeoutMs: num
       order by sequence_no`,
 
     findMessage: `
-      select m.user_id, m.status, (extract(epoch from m.created_at) * 1000)::bigint,
+      select m.user_id, m.status, (extract(epoch from m.created_at) * 1000)::bigint, m.epoch, m.ended_no,
         last.sequence_no, last.event_type, last.payload
       from ${messages} m
       left join lateral (
@@ -110,74 +98,87 @@ export function createStatements (schema: string | undefined, lockTimeoutMs: num
     findLatest: `select max(sequence_no) from ${events} where message_id = $1`,
 
     openMessage: `
-      insert into ${messages} as m (message_id, user_id, status, epoch, heartbeat_at)
-      values ($1, $2, 'streaming', 1, now())
+      insert into ${messages} as m (message_id, user_id, status, epoch, heartbeat_at, touched_at, open_token)
+      values ($1, $2, 'streaming', 1, now(), now(), $4)
       on conflict (message_id) do update
-        set status = 'streaming', error = null, epoch = m.epoch + 1, sequence_floor = -1, heartbeat_at = now()
-        where m.user_id is not distinct from excluded.user_id and $3
-      returning epoch`,
+        set status = 'streaming', error = null, epoch = m.epoch + 1, heartbeat_at = now(), touched_at = now(), open_token = $4, handed_over = null
+        where m.user_id is not distinct from excluded.user_id and ($3 or m.open_token = $4)
+      returning epoch, last_no`,
 
-    // In the order of their ids, so that two statements over many messages never wait for each other in a circle.
-    heartbeat: `
-      with owner as materialized (
-        select message_id, epoch, status from ${messages} where message_id = any($1::uuid[]) order by message_id for no key update
-      ),
-      held as (
-        select message_id from unnest($1::uuid[], $2::int[]) as lease (message_id, epoch) join owner using (message_id, epoch)
-      ),
-      beaten as (
-        update ${messages} m set heartbeat_at = now() - make_interval(secs => $3::float8 / 1000)
-        from held where m.message_id = held.message_id
-      )
-      select message_id, ${refusal('owner.epoch', 'lease.epoch', 'status')}
-      from unnest($1::uuid[], $2::int[]) as lease (message_id, epoch) left join owner using (message_id)
-      where owner.epoch is distinct from lease.epoch`,
+    // Waits for a transaction that is making the message. When there is none, and no message, this one makes it.
+    makeMessage: `insert into ${messages} (message_id) values ($1) on conflict do nothing`,
 
-    // Only the messages that there is something to say of: the answer is empty while all is well. Behind those that are
-    // read here come some that are not, whose producer has been dead for as long again: there is no hurry, and somebody
-    // may go on with them. An index has these, and nothing else.
+    deleteMessage: `delete from ${messages} where message_id = $1`,
+
+    lockOpened: `select open_token from ${messages} where message_id = $1 for no key update`,
+
+    touch: `
+      update ${messages} set touched_at = now(), heartbeat_at = now()
+      where message_id = $1 and epoch = $2 and status = 'streaming'`,
+
+    // Only the messages that there is something to say of: the answer is empty while all is well.
     inspect: `
-      (select known.message_id, m.status, newest.sequence_no, m.heartbeat_at < stale.since
+      select known.message_id, m.status, newest.sequence_no, m.ended_no
       from unnest($1::uuid[], $2::int[]) as known (message_id, sequence_no)
-      cross join (select now() - make_interval(secs => $3::float8 / 1000) as since) stale
       left join ${messages} m on m.message_id = known.message_id
       cross join lateral (
         select max(sequence_no) as sequence_no from ${events} where message_id = known.message_id
       ) newest
-      where m.message_id is null or m.status <> 'streaming' or newest.sequence_no > known.sequence_no or m.heartbeat_at < stale.since)
-      union all
-      (select message_id, status, null, true
-      from ${messages}
-      where status = 'streaming' and heartbeat_at < now() - 2 * make_interval(secs => $3::float8 / 1000) and message_id <> all ($1::uuid[])
-      limit ${MAX_ORPHANS})`,
+      where m.message_id is null or m.status <> 'streaming' or newest.sequence_no > known.sequence_no`,
 
-    // The new epoch fences the producer. The message's row must be locked before: a snapshot older than that could miss
-    // an event that was under way, and the terminal event would stand before it.
-    finish: `
-      with newest as (
-        select coalesce(max(sequence_no), -1) as sequence_no from ${events} where message_id = $1
-      ),
-      finished as (
-        update ${messages} m set status = $2, error = $3, epoch = m.epoch + 1
-        where message_id = $1 and status = $4
-          and ($5::float8 is null or heartbeat_at < now() - make_interval(secs => $5 / 1000))
-          and ($6::int is null or $6 = (select sequence_no from newest))
+    // The database's time, and then what three indexes have: messages without a sign of life for $1 ms, or with one from the future;
+    // a stretch of those that never had a heartbeat and are at least $2 ms old, behind the place $3, $4; and messages that were
+    // handed over.
+    lookForDead: `
+      select null, (extract(epoch from now()) * 1000)::float8, null, null, null, null, null, null, null
+      union all
+      (select message_id, null, ${age('heartbeat_at')}, handed_over is not null, null, null, null, null, null
+      from ${messages} m ${newestOf(events)}
+      where status = 'streaming' and heartbeat_at is not null
+        and (heartbeat_at < now() - ${interval('$1')} and coalesce(newest.created_at, '-infinity') < now() - ${interval('$1')} or heartbeat_at > now())
+      order by heartbeat_at limit ${MAX_CANDIDATES})
+      union all
+      (select message_id, null, null, false, ${age('m.created_at')}, newest.event_type,
+        case when pg_column_size(newest.payload) < ${MAX_TERMINAL_BYTES} then newest.payload::text else '{}' end, ${age('newest.created_at')},
+        (extract(epoch from m.created_at) * 1000000)::bigint || ' ' || message_id
+      from ${messages} m ${newestOf(events)}
+      where status = 'streaming' and heartbeat_at is null and m.created_at < now() - ${interval('$2')}
+        and ($3::bigint is null or (m.created_at, message_id) > (timestamptz 'epoch' + $3 * interval '1 microsecond', $4::uuid))
+      order by m.created_at, message_id limit ${MAX_CANDIDATES})
+      union all
+      (select message_id, null, ${age('heartbeat_at')}, true, null, null, null, null, null
+      from ${messages}
+      where status = 'streaming' and handed_over is not null
+      order by handed_over limit ${MAX_CANDIDATES})`,
+
+    end: `
+      with ended as (
+        update ${messages} set status = $2, error = $3, epoch = epoch + $4, ended_at = coalesce(ended_at, now()), ended_no = $5,
+          last_no = greatest($5, last_no), handed_over = null
+        where message_id = $1
         returning epoch
       ),
       inserted as (
-        insert into ${events} (message_id, sequence_no, event_type, payload)
-        select $1, newest.sequence_no + 1, $7, $8 from finished, newest
+        insert into ${events} (message_id, sequence_no, event_type, payload, ending)
+        select $1, $5, $6, $7, true from ended where $6::text is not null
         returning sequence_no
       )
-      select inserted.sequence_no, finished.epoch from inserted, finished`,
+      select epoch, (select count(*) from inserted) from ended`,
+
+    claim: `
+      update ${messages} set epoch = epoch + 1, heartbeat_at = now(), touched_at = now(), handed_over = null
+      where message_id = $1
+      returning epoch`,
+
+    renew: `update ${messages} set heartbeat_at = now() where message_id = $1`,
 
     // One process at a time: the others find the lock taken, and delete nothing.
     deleteEvents: `
-      delete from ${events} where ctid = any (array (
-        select ctid from ${events}
+      delete from ${events} where (message_id, sequence_no) in (
+        select message_id, sequence_no from ${events}
         where created_at < now() - make_interval(days => $1::int) and (select pg_try_advisory_xact_lock($2::bigint))
-        limit $3
-      ))`,
+        order by created_at limit $3
+      )`,
 
     deleteMessages: `
       delete from ${messages} where message_id = any (array (
@@ -186,10 +187,60 @@ export function createStatements (schema: string | undefined, lockTimeoutMs: num
           and coalesce(heartbeat_at, created_at) < now() - make_interval(days => $1::int)
           and not exists (select from ${events} e where e.message_id = m.message_id)
         limit $3
-      ))`
+      ))`,
+
+    // A stretch of the messages, by their ids: the last id, how many are to be counted, and how many are.
+    countMessages: `
+      select (array_agg(message_id order by message_id desc))[1], count(*) filter (where last_no is null),
+        ${fn('journal_count')}(coalesce(array_agg(message_id) filter (where last_no is null), '{}'))
+      from (select message_id, last_no from ${messages} where message_id > $1 order by message_id limit $2) stretch`,
+
+    isCounted: `select counted from ${state}`,
+
+    setCounted: `update ${state} set counted = true`
   }
   const entries = Object.entries(texts).map(([name, text]) => [name, { name: statementName(name, text), text }])
   return Object.fromEntries(entries) as JournalStatements // the keys are those of `texts`
+}
+
+export function createScripts ({ messages, events }: Tables): Scripts {
+  const idsOf = (messageIds: readonly string[]): string => messageIds.map((messageId) => `'${messageId}'`).join(',')
+  return {
+    lockMessage: (messageId, skip) => `
+      select status, epoch, last_no, ended_no, ${age('heartbeat_at')}, ${age('coalesce(touched_at, created_at)')}, user_id, handed_over is not null, error, open_token
+      from ${messages} where message_id = '${messageId}' for no key update${skip ? ' skip locked' : ''};
+      select sequence_no, event_type, payload, ${age('created_at')}
+      from ${events} where message_id = '${messageId}' order by sequence_no desc limit 1`,
+
+    findFree: (messageIds) => `select message_id from ${messages} where message_id in (${idsOf(messageIds)}) for no key update skip locked`,
+
+    heartbeat (leases, used, agoMs, handOver) {
+      const renew = `
+        with lease (message_id, epoch) as (values ${valuesOf(used)}),
+        held as materialized (
+          select m.message_id from ${messages} m join lease using (message_id, epoch) where m.status = 'streaming' for no key update of m skip locked
+        )
+        update ${messages} m set heartbeat_at = now() - ${interval(String(agoMs))}${handOver ? ', handed_over = now()' : ''}
+        from held where m.message_id = held.message_id
+        returning m.message_id`
+      return `
+        ${used.length === 0 ? 'select null limit 0' : renew};
+        with lease (message_id, epoch) as (values ${valuesOf(leases)})
+        select lease.message_id, case when m.message_id is null then 'missing' when m.status = 'stopped' then 'stopped'
+          when m.epoch <> lease.epoch then 'fenced' else 'ended' end
+        from lease left join ${messages} m on m.message_id = lease.message_id
+        where m.epoch is distinct from lease.epoch or m.status <> 'streaming'`
+    }
+  }
+}
+
+function valuesOf (leases: readonly Lease[]): string {
+  return leases.map(({ messageId, epoch }) => `('${messageId}'::uuid, ${epoch})`).join(',')
+}
+
+/** What a reader must know of the message, in the snapshot of its rows: the status, the epoch, and the number of the event that ended it. */
+function readState (messages: string): string {
+  return `(select status || ' ' || epoch || ' ' || coalesce(ended_no::text, '') from ${messages} where message_id = $1)`
 }
 
 /**
@@ -208,15 +259,23 @@ const IS_SMALL = 'pg_column_size(payload) < 2048 and pg_column_compression(paylo
  * Line breaks within a payload stay as they are. A carriage return stands for a large payload, which bounds the text: a
  * page with one in it is read row by row.
  */
-function frames (events: string, inParts: boolean): string {
+function frames ({ messages, events }: Tables, inParts: boolean): string {
   return `
       select count(*), max(sequence_no),
         (select event_type from ${events} where message_id = $1 and sequence_no = max(page.sequence_no)),
         string_agg(case when ${IS_SMALL} then
           case when $4::boolean then 'event: ' || event_type || E'\\n' else '' end
-            || 'data: ' || payload::text || E'\\nid: ' || sequence_no || E'\\n\\n' else E'\\r' end, '')
+            || 'data: ' || payload::text || E'\\nid: ' || sequence_no || E'\\n\\n' else E'\\r' end, ''),
+        ${readState(messages)}
       from (${inParts ? `select *, sequence_no / $5::int as part from (${nearest(events)}) row order by part, sequence_no` : nearest(events)}) page
-      ${inParts ? 'group by part order by part' : 'having count(*) > 0'}`
+      ${inParts ? 'group by part order by part' : ''}`
+}
+
+/** Of the message m. */
+function newestOf (events: string): string {
+  return `left join lateral (
+        select event_type, payload, created_at from ${events} e where e.message_id = m.message_id order by sequence_no desc limit 1
+      ) newest on true`
 }
 
 function nearest (events: string): string {
@@ -226,49 +285,4 @@ function nearest (events: string): string {
 /** Unique per text: two schemas, or two versions behind one connection pooler, never meet under one name. */
 function statementName (name: string, text: string): string {
   return `fmj_${name}_${createHash('sha256').update(text).digest('hex').slice(0, 12)}`
-}
-
-/**
- * One INSERT for a batch of events of any messages. The messages' rows are locked FOR SHARE first, which is what
- * makes the fence strict: `openMessage`, which moves the epoch, waits for a batch that holds the lock, and a batch
- * that waits for `openMessage` sees the new epoch when it goes on. FOR KEY SHARE, which the foreign key takes
- * anyway, would not do: it neither waits for a change of the epoch nor sees it.
- * (https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-ROWS)
- *
- * `$5` to `$7` are the batch's writers, one for each message and epoch, with the first of its numbers. One that may not
- * write is in the answer, with its place, and then nothing of the batch is written: nearly always all of them may, and
- * to sort the events out here would cost each batch a fifth of its time.
- *
- * The payloads travel as one text, a line each: JSON as JSON.stringify writes it has no line breaks, and nothing
- * needs to be quoted.
- */
-function append (messages: string, events: string, lockTimeoutMs: number, finish: boolean): string {
-  const finished = `,
-      finished as (
-        update ${messages} m set status = f.status, error = f.error
-        from unnest($8::uuid[], $9::text[], $10::text[]) as f (message_id, status, error)
-        where m.message_id = f.message_id and not exists (select from refused)
-      )`
-  return `
-      with owner as materialized (
-        select message_id, epoch, sequence_floor, status from ${messages} where message_id = any($5::uuid[]) and ${isPatient(lockTimeoutMs)} order by message_id for share
-      ),
-      refused as materialized (
-        select writer.place, ${refusal('o.epoch', 'writer.epoch', 'o.status')} as refusal
-        from unnest($5::uuid[], $6::int[], $7::int[]) with ordinality as writer (message_id, epoch, first_no, place)
-        left join owner o on o.message_id = writer.message_id
-        where o.message_id is null or o.epoch <> writer.epoch or o.sequence_floor >= writer.first_no
-      ),
-      inserted as (
-        insert into ${events} (message_id, sequence_no, event_type, payload)
-        select message_id, sequence_no, event_type, payload::json
-        from unnest($1::uuid[], $2::int[], $3::text[], string_to_array($4, E'\\n')) as event (message_id, sequence_no, event_type, payload)
-        where not exists (select from refused)
-      )${finish ? finished : ''}
-      select place, refusal from refused`
-}
-
-/** Why a writer who was refused was: a `Refusal`, or `late`. */
-function refusal (epoch: string, ofWriter: string, status: string): string {
-  return `case when ${epoch} is null then 'missing' when ${epoch} = ${ofWriter} then 'late' when ${status} = 'stopped' then 'stopped' else 'fenced' end`
 }

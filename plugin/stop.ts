@@ -1,4 +1,5 @@
-import type { Finisher } from './finisher.js'
+import { endWith, type Finisher } from './finisher.js'
+import { canonicalMessageId } from './keys.js'
 import type { Producers } from './producers.js'
 import type { Publisher } from './publisher.js'
 import type { TopicListener } from './subscriber.js'
@@ -16,15 +17,15 @@ export interface Stopper extends TopicListener {
 export function createStopper (finisher: Finisher, producers: Producers, publisher: Publisher): Stopper {
   return {
     async stop (messageId) {
-      const epoch = await finisher.finish(messageId, STOPPED, { from: 'streaming', idleMs: null, latest: null })
-      if (epoch === null) return
-      producers.stopped(messageId, epoch)
-      publisher.publish([{ topic: STOP_TOPIC, envelope: JSON.stringify({ message_id: messageId, epoch }) }])
+      const stopped = await finisher.finish(messageId, false, ({ status }) => status === 'streaming' ? endWith(STOPPED) : null)
+      if (stopped.kind !== 'ended') return
+      producers.stopped(messageId, stopped.epoch)
+      publisher.publish([{ topic: STOP_TOPIC, envelope: JSON.stringify({ message_id: messageId, epoch: stopped.epoch }) }])
     },
     subscribed () {},
     message (text) {
-      const [, messageId, epoch] = /^\{"message_id":"([0-9a-f-]{36})","epoch":(\d+)\}$/.exec(text) ?? []
-      if (messageId !== undefined) producers.stopped(messageId, Number(epoch))
+      const messageId = canonicalMessageId(/^\{"message_id":"([^"]*)"/.exec(text)?.[1])
+      if (messageId !== null) producers.check(messageId)
     }
   }
 }

@@ -1,5 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { DatedPage, Feed, FeedTail } from './feed.js'
+import type { DatedPage, Feed, FeedTail, Run } from './feed.js'
+import type { End } from './log.js'
+import { encodeEnd } from './sse.js'
 
 /** Where a tail's bytes go. */
 export interface Sink {
@@ -12,8 +14,6 @@ export interface Sink {
 export interface Place<Position> {
   /** The cursor of the reader. */
   start: Position
-  /** A terminal event up to here ends nothing: the message is known to go on. Default: `start`. */
-  endsPast?: Position
   /** How many rows the reader is given before it is live; it ends once more than that are waiting. Default: no limit. */
   maxRows?: number
   /** Whether the log was seen to be finished: it is read without a subscription, which may not be needed any more. */
@@ -37,13 +37,13 @@ const MAX_ASIDE = 16
 export class Tail<Position> implements FeedTail<Position> {
   readonly #feed: Feed<Position>
   readonly #sink: Sink
-  readonly #endsPast: Position
   #cursor: Position
   #rowsLeft: number
   /** The feed's counters at the last read that found the log's end: what was announced by then was delivered or is a hole. */
   #announcements = -1
   #doubts = -1
-  #terminal = false
+  /** What the type of the last row that was delivered says of the end. */
+  #terminal: End | null = null
   /** The log goes on behind the last page. */
   #behind = false
   #reading = false
@@ -53,11 +53,10 @@ export class Tail<Position> implements FeedTail<Position> {
   #closed = false
   #aside: Buffer[] | null = null
 
-  constructor (feed: Feed<Position>, { start, endsPast = start, maxRows = Infinity }: Place<Position>, sink: Sink) {
+  constructor (feed: Feed<Position>, { start, maxRows = Infinity }: Place<Position>, sink: Sink) {
     this.#feed = feed
     this.#sink = sink
     this.#cursor = start
-    this.#endsPast = endsPast
     this.#rowsLeft = maxRows
     feed.join(this)
   }
@@ -82,7 +81,7 @@ export class Tail<Position> implements FeedTail<Position> {
       }
       const run = this.#ahead === null ? this.#feed.after(this.#cursor) : null
       if (this.#ahead !== null) this.#take(this.#ahead)
-      else if (run !== null) this.#deliver(run.frames, run.last, run.terminal)
+      else if (run !== null) this.#takeRun(run)
       else if (this.#isLive()) return this.#showAside()
       else this.#read()
     }
@@ -94,9 +93,9 @@ export class Tail<Position> implements FeedTail<Position> {
     this.wake()
   }
 
-  finish (last: Buffer | null): void {
-    if (last !== null) this.#sink.write([last])
-    this.#end()
+  finish (last: Buffer): void {
+    this.#sink.write([last])
+    this.#close()
   }
 
   /** No method of the sink is called any more. */
@@ -106,16 +105,22 @@ export class Tail<Position> implements FeedTail<Position> {
     this.#feed.leave(this)
   }
 
-  /** A terminal event is believed only once nothing stands behind it in the log. */
+  /** A row's type is believed only once nothing stands behind the row in the log. */
   #isLive (): boolean {
     const current = this.#feed.log.compare(this.#cursor, this.#feed.newest) >= 0 || this.#announcements === this.#feed.announcements
-    return current && this.#doubts === this.#feed.doubts && !this.#terminal && !this.#behind
+    const mayHaveEnded = this.#terminal !== null && this.#feed.typeEnds
+    return current && this.#doubts === this.#feed.doubts && !mayHaveEnded && !this.#behind
   }
 
-  #deliver (frames: readonly Buffer[], last: Position, endsThere: boolean): void {
+  #deliver (frames: readonly Buffer[], last: Position, terminal: End | null): void {
     this.#cursor = last
-    this.#terminal = endsThere && this.#feed.log.compare(last, this.#endsPast) > 0
+    this.#terminal = terminal
     if (!this.#sink.write(frames)) this.#blocked = true
+  }
+
+  #takeRun ({ frames, last, terminal, ends }: Run<Position>): void {
+    this.#deliver(frames, last, terminal)
+    if (ends !== null) this.#end(ends)
   }
 
   async #read (): Promise<void> {
@@ -137,26 +142,40 @@ export class Tail<Position> implements FeedTail<Position> {
       else this.#take(page)
       this.wake()
     } catch {
-      this.#end() // the process is shutting down
+      this.#close() // the process is shutting down
     }
   }
 
   #take (page: DatedPage<Position>): void {
     this.#ahead = null
-    if (page.rows > this.#rowsLeft) return this.#end() // its cursor brings it back for the rest
+    if (page.rows > this.#rowsLeft) return this.#close() // its cursor brings it back for the rest
     this.#rowsLeft -= page.rows
     if (page.frames.length > 0) this.#deliver(page.frames, page.last, page.terminal)
     this.#cursor = page.last
     this.#behind = !page.complete
     if (!page.complete) return
-    if (this.#terminal) return this.#end()
+    const ends = page.ends ?? this.#endOf(page.typeEnds)
+    if (ends !== null) return this.#end(ends)
+    this.#terminal = null
     this.#rowsLeft = Infinity
     this.#announcements = page.announcements
     this.#doubts = page.doubts
     this.#feed.subscribe(() => {}) // a log that was thought to be finished goes on
   }
 
-  #end (): void {
+  #endOf (typeEnds: End | boolean): End | null {
+    if (this.#terminal === null || typeEnds === false) return null
+    return typeEnds === true ? this.#terminal : typeEnds
+  }
+
+  /** The stream has ended, and the reader has all of it. */
+  #end (how: End): void {
+    if (this.#closed) return
+    this.#sink.write([encodeEnd(how)])
+    this.#close()
+  }
+
+  #close (): void {
     if (this.#closed) return
     this.close()
     this.#sink.end()

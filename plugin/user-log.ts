@@ -86,7 +86,7 @@ export function createUserFrames (redis: Redis, { eventNames, replayMaxAgeHours,
       if (text !== '') shown++ // with nothing to show for them, the reader would come back for the same ones again
     }
     wanted = frames.length >= PAGE_CHARACTERS ? taken : Math.min(wanted * 2, pageRows)
-    return { frames: frames === '' ? [] : [Buffer.from(frames)], rows: shown, last, terminal: false, complete: atEnd && taken === entries.length }
+    return { frames: frames === '' ? [] : [Buffer.from(frames)], rows: shown, last, terminal: null, ends: null, typeEnds: false, complete: atEnd && taken === entries.length }
   }
 
   /** Where everything begins that is young enough to be replayed, in ms since the epoch. */

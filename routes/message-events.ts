@@ -3,9 +3,10 @@ import type { Access } from '../plugin/access.js'
 import { parseCursor } from '../plugin/cursor.js'
 import { InvalidMessageIdError } from '../plugin/errors.js'
 import type { Feeds } from '../plugin/feeds.js'
-import type { JournalRow, MessageState } from '../plugin/journal.js'
+import type { MessageState } from '../plugin/journal.js'
 import { canonicalMessageId } from '../plugin/keys.js'
 import { START } from '../plugin/message-log.js'
+import type { TerminalTypes } from '../plugin/terminal-types.js'
 import { takeOver } from '../plugin/viewers.js'
 import { CursorHeaders, CursorQuery, ErrorResponse, EventStream, MessageParams } from './schemas.js'
 import type { ServeStream } from './stream.js'
@@ -14,7 +15,7 @@ export interface MessageEventsOptions {
   access: Access
   serve: ServeStream
   messages: Feeds<number>
-  isTerminal: (row: JournalRow) => boolean
+  terminalTypes: TerminalTypes
 }
 
 const schema = {
@@ -34,14 +35,14 @@ const schema = {
 } as const
 
 /** The reconnect route. */
-export const messageEvents: FastifyPluginAsyncTypebox<MessageEventsOptions> = async (app, { access, serve, messages, isTerminal }) => {
+export const messageEvents: FastifyPluginAsyncTypebox<MessageEventsOptions> = async (app, { access, serve, messages, terminalTypes }) => {
   // attachValidation: who is asking is settled first (401), then whether the id is one (400).
   app.get('/messages/:messageId/events', { schema, attachValidation: true, exposeHeadRoute: false, onSend: takeOver }, async (request, reply) => await serve(reply, async () => {
     const userId = await access.identify(request)
     const messageId = canonicalMessageId(request.params.messageId)
     if (messageId === null) throw new InvalidMessageIdError(JSON.stringify(request.params.messageId))
     const message = await access.findMessage(request, userId, messageId, 'read')
-    const start = placeOf(parseCursor(request.headers['last-event-id'], request.query.last_event_id), message, isTerminal)
+    const start = placeOf(parseCursor(request.headers['last-event-id'], request.query.last_event_id), message, terminalTypes)
     const finished = message.status !== 'streaming'
     if (start !== null) return { userId, feeds: messages, key: messageId, place: () => ({ start, finished }) }
     reply.code(204).send()
@@ -49,14 +50,17 @@ export const messageEvents: FastifyPluginAsyncTypebox<MessageEventsOptions> = as
   }))
 }
 
-/**
- * Where the replay begins; `null`: the message is finished and the reader has all of it. One that is finished without
- * a terminal event still has that to come: the reader waits for whoever compares it with the journal to write it.
- */
-function placeOf (cursor: number | null, { status, last }: MessageState, isTerminal: (row: JournalRow) => boolean): number | null {
-  const newest = last?.sequenceNo ?? START
+/** Where the replay begins; `null`: the message has ended and the reader has all of it. */
+function placeOf (cursor: number | null, message: MessageState, terminalTypes: TerminalTypes): number | null {
+  const newest = message.last?.sequenceNo ?? START
   if (cursor === null) return START
   if (cursor < newest) return cursor
-  if (status === 'streaming') return cursor > newest ? START : cursor
-  return last === null || isTerminal(last) ? null : newest
+  if (message.status === 'streaming' && cursor > newest) return START
+  return hasEnded(message, terminalTypes) ? null : newest
+}
+
+/** A status without a terminal event is still to get one: the reader waits for it. */
+function hasEnded ({ status, isLeased, endedNo, last }: MessageState, terminalTypes: TerminalTypes): boolean {
+  if (endedNo !== null) return true
+  return (status !== 'streaming' || !isLeased) && last !== null && terminalTypes(last) !== null
 }

@@ -37,7 +37,7 @@ export async function createAnswering (app: FastifyInstance, { answerer, store, 
 
   /** Says what is left, up to the next end; whether there is more behind that. */
   async function say (message: Message, { messageId, userId }: OpenAnswer, plan: Step[]): Promise<boolean> {
-    let next = message.openedAt + 1
+    let next = message.lastSequenceNo + 1
     for await (const step of pace(plan.slice(next), tokensPerSecond, message.signal)) {
       if (step.type === 'end') {
         await message.end({ reason: step.reason })

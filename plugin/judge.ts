@@ -1,0 +1,125 @@
+import { endAsItIs, endWith, type Finisher } from './finisher.js'
+import type { Candidate, Decision, Journal, LockedMessage } from './journal.js'
+import type { LimitedLog } from './limited-log.js'
+import type { JournalOptions, TakeOver } from './options.js'
+import type { Produce, Producers } from './producers.js'
+import type { TerminalTypes } from './terminal-types.js'
+import { STALE } from './terminals.js'
+
+export interface JudgeParts {
+  journal: Journal
+  finisher: Finisher
+  producers: Producers
+  terminalTypes: TerminalTypes
+  log: LimitedLog
+}
+
+/** Finds messages that have lost their producer, whether or not anybody reads them. Never rejects. */
+export type Judge = () => Promise<void>
+
+/** A share of `producerIdleMs`: whether the row of a message without a sign of life for so long is locked, is looked at from then on. */
+const SUSPECT_SHARE = 2 / 3
+/** What a producer is given at least to show that it lives, unless `producerIdleMs` is short. */
+const MIN_GRACE_MS = 10_000
+
+/**
+ * A sign of life is a heartbeat or a new row, by the database's clock. Nobody who lives may be judged dead, so that there are
+ * times at which nobody is judged, until producers have had the time for one more heartbeat:
+ * - the judge has just started, or has not looked for more than two of its periods: it, or the database, was away;
+ * - the database's clock has stepped, in either direction;
+ * - for one message: its row is locked, and its producer cannot write its heartbeat.
+ */
+export function createJudge ({ journal, finisher, producers, terminalTypes, log }: JudgeParts, options: JournalOptions): Judge {
+  const { producerIdleMs, producerSilenceMs, heartbeatMs, reconcileMs, takeOver } = options
+  const graceMs = Math.max(heartbeatMs, Math.min(MIN_GRACE_MS, producerIdleMs / 3))
+  const suspectMs = Math.max(heartbeatMs, Math.min(producerIdleMs * SUSPECT_SHARE, producerIdleMs - 2 * reconcileMs))
+  const unheardMs = producerSilenceMs === 0 ? Infinity : producerSilenceMs
+  let lookedAt: number | null = null
+  let graceEnds = 0
+  /** Messages whose row was found locked, and until when they are not judged. */
+  const reprieved = new Map<string, number>()
+  /** How far the messages that never had a heartbeat have been looked through. */
+  let after: string | null = null
+
+  function isDead (message: LockedMessage): boolean {
+    const { heartbeatAgeMs, touchedAgeMs, newest } = message
+    const ages = [heartbeatAgeMs ?? touchedAgeMs, newest?.ageMs ?? Infinity]
+    // Of the future: its age is not known
+    return Math.min(...ages.map((age) => age < 0 ? 0 : age)) >= (heartbeatAgeMs === null ? unheardMs : producerIdleMs)
+  }
+
+  function decide (message: LockedMessage): Decision {
+    const { status, epoch, heartbeatAgeMs, handedOver, newest } = message
+    if (status !== 'streaming') return null
+    if (handedOver && takeOver !== undefined) return { kind: 'claim' }
+    if (heartbeatAgeMs !== null && heartbeatAgeMs < 0) return { kind: 'renew' }
+    const ending = epoch === 0 && newest !== null && newest.ageMs >= producerIdleMs ? terminalTypes(newest) : null
+    if (ending !== null) return endAsItIs(ending, null)
+    if (!isDead(message)) return null
+    return takeOver === undefined ? endWith(STALE) : { kind: 'claim' }
+  }
+
+  async function judge ({ messageId, handedOver }: Candidate, nowMs: number): Promise<void> {
+    const decided = await finisher.finish(messageId, true, decide)
+    if (decided.kind === 'locked') reprieved.set(messageId, nowMs + graceMs)
+    if (decided.kind === 'ended') log.warn('stale', { messageId }, 'journal: a message was ended: its producer gave no sign of life')
+    if (decided.kind !== 'claimed' || takeOver === undefined) return
+    const { message: { userId }, epoch, lastNo } = decided
+    const latest = decided.message.newest?.sequenceNo ?? -1
+    const message = producers.adopt({ messageId, userId }, { epoch, latest, lastNo })
+    message.use()
+    const produce = await askForProducer(takeOver, message, handedOver ? 'closed' : 'stale')
+    if (produce !== null) producers.run(message, produce)
+    else await finisher.finish(messageId, false, (row) => row.status === 'streaming' && row.epoch === epoch ? endWith(STALE) : null)
+  }
+
+  async function askForProducer (takeOver: TakeOver, message: Parameters<TakeOver>[0], lost: 'stale' | 'closed'): Promise<Produce | null> {
+    try {
+      const produce: unknown = await takeOver(message, { lost })
+      return typeof produce === 'function' ? produce as Produce : null // by its type, if the app has types
+    } catch (error) {
+      log.error('takeOver', { messageId: message.messageId, err: error }, 'journal: the option takeOver gave no producer')
+      return null
+    }
+  }
+
+  /** Those of the suspects whose row is locked are not judged for a while. */
+  async function reprieveLocked (suspects: readonly Candidate[], nowMs: number): Promise<void> {
+    if (suspects.length === 0) return
+    const free = await journal.findFree(suspects.map(({ messageId }) => messageId))
+    for (const { messageId } of suspects) if (!free.has(messageId)) reprieved.set(messageId, nowMs + graceMs)
+  }
+
+  function noteTime (nowMs: number): void {
+    if (lookedAt === null || nowMs < lookedAt || nowMs - lookedAt > 2 * reconcileMs) graceEnds = nowMs + graceMs
+    lookedAt = nowMs
+    for (const [messageId, until] of reprieved) if (until <= nowMs) reprieved.delete(messageId)
+  }
+
+  function isDue (candidate: Candidate, nowMs: number): boolean {
+    const { messageId, heartbeatAgeMs, handedOver, ageMs, newest } = candidate
+    if (handedOver && takeOver !== undefined) return true
+    if (nowMs < graceEnds || reprieved.has(messageId)) return false
+    if (heartbeatAgeMs !== null) return heartbeatAgeMs < 0 || heartbeatAgeMs >= producerIdleMs
+    const newestAgeMs = newest?.ageMs ?? Infinity
+    return Math.min(ageMs, newestAgeMs) >= unheardMs || (newest !== null && newestAgeMs >= producerIdleMs && terminalTypes(newest) !== null)
+  }
+
+  async function look (): Promise<void> {
+    const { nowMs, candidates, next } = await journal.lookForDead(suspectMs, producerIdleMs, after)
+    after = next
+    noteTime(nowMs)
+    const due = candidates.filter((candidate) => isDue(candidate, nowMs))
+    await reprieveLocked(candidates.filter((candidate) => candidate.heartbeatAgeMs !== null && !due.includes(candidate)), nowMs)
+    await Promise.all(due.map(async (candidate) => { await judge(candidate, nowMs) }))
+  }
+
+  return async () => {
+    try {
+      await look()
+      await producers.endSilent()
+    } catch (error) {
+      log.error('judge', { err: error }, 'journal: the producers could not be looked after')
+    }
+  }
+}
