@@ -130,7 +130,7 @@ export function createStatements (tables: Tables): JournalStatements {
     // a stretch of those that never had a heartbeat and are at least $2 ms old, behind the place $3, $4; and messages that were
     // handed over.
     lookForDead: `
-      select null, (extract(epoch from now()) * 1000)::float8, null, null, null, null, null, null, null
+      select null::uuid, (extract(epoch from now()) * 1000)::float8, null::float8, null::boolean, null::float8, null::text, null::text, null::float8, null::text
       union all
       (select message_id, null, ${age('heartbeat_at')}, handed_over is not null, null, null, null, null, null
       from ${messages} m ${newestOf(events)}

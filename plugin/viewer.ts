@@ -14,6 +14,9 @@ export interface OpenResponse extends Beating {
   leave (): void
 }
 
+/** A reader without progress is cut after `stallTimeoutMs` and at most one part of it more. */
+const STALL_PARTS = 8
+
 /** What all viewers share. */
 export interface ViewerContext {
   pulse: Pulse<OpenResponse>
@@ -40,6 +43,9 @@ export class Viewer<Position> implements Sink, OpenResponse {
   #tail: Tail<Position> | null = null
   #state: 'open' | 'full' | 'ended' = 'open'
   #stall: 'unwatched' | 'idle' | 'timed' = 'unwatched'
+  /** Parts of `stallTimeoutMs`, one after another, without progress; and when the last one ended. */
+  #stalledParts = 0
+  #timedOutAt = 0
   #begin: { key: string, place: Place<Position> } | null
 
   constructor (context: ViewerContext, response: ServerResponse, feeds: Feeds<Position>, key: string, place: Place<Position>) {
@@ -103,7 +109,10 @@ export class Viewer<Position> implements Sink, OpenResponse {
     if (this.#feed !== null) this.#feeds.release(this.#feed)
   }
 
-  /** Node's own timer: it counts each part of a large write that the socket takes as progress. */
+  /**
+   * Node's own timer, in parts. It tells of progress by not firing, and takes the first part of a write, which the kernel takes at
+   * once, for progress: with one part, a reader would be cut after twice the time.
+   */
   #watch (): void {
     const response = this.#response
     if (this.#stall === 'timed') return
@@ -112,12 +121,21 @@ export class Viewer<Position> implements Sink, OpenResponse {
       response.on('timeout', () => { this.#timedOut() })
     }
     this.#stall = 'timed'
-    response.setTimeout(this.#context.stallTimeoutMs)
+    this.#stalledParts = 0
+    response.setTimeout(this.#partMs)
   }
 
+  get #partMs (): number { return Math.ceil(this.#context.stallTimeoutMs / STALL_PARTS) }
+
   #timedOut (): void {
-    if (this.#state === 'full' || this.#response.writableLength > 0) this.#response.destroy()
-    else this.#rest()
+    const response = this.#response
+    if (this.#state !== 'full' && response.writableLength === 0) return this.#rest()
+    const now = performance.now()
+    const isNext = now - this.#timedOutAt < 1.5 * this.#partMs
+    this.#stalledParts = isNext ? this.#stalledParts + 1 : 1
+    this.#timedOutAt = now
+    if (this.#stalledParts >= STALL_PARTS) response.destroy()
+    else response.setTimeout(this.#partMs)
   }
 
   #rest (): void {
