@@ -51,7 +51,7 @@ declare
       select string_agg(attname, ',' order by attnum) as columns
       from pg_catalog.pg_attribute where attrelid = class.oid and attnum > 0 and not attisdropped
     ) shape
-    where relnamespace = home::regnamespace and relname in ('messages', 'message_events')
+    where relnamespace = (select oid from pg_catalog.pg_namespace where nspname = home) and relname in ('messages', 'message_events')
   ) and (
     select count(*) = 1 and bool_and(conname = 'message_events_message_id_fkey' and confdeltype = 'c')
     from pg_catalog.pg_constraint
@@ -66,18 +66,19 @@ begin
   end if;
 
   ---------------------------------------------------------------------------------------------------------------------
-  -- Writers of other programs
+  -- Writers of other programs. These functions run with the rights of the tables' owner, and name every object and operator with its
+  -- schema: no search_path can slip another one in. They set none, since triggers of the app's own on these tables run within them.
   ---------------------------------------------------------------------------------------------------------------------
 
   -- The message's row is locked before the event's is made: a writer that waits holds nothing that another waits for.
   execute format($create$
     create or replace function %1$I.journal_lock_message() returns trigger
-    language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
+    language plpgsql security definer as $body$
     begin
-      perform from %1$I.messages where message_id = new.message_id for no key update;
+      perform from %1$I.messages where message_id operator(pg_catalog.=) new.message_id for no key update;
       if not found then
         raise exception 'message %% does not exist', new.message_id
-          using errcode = 'foreign_key_violation', schema = tg_table_schema, table = tg_table_name;
+          using errcode = 'foreign_key_violation', schema = tg_table_schema, table = tg_table_name, constraint = 'message_events_message_id_fkey';
       end if;
       return new;
     end
@@ -87,24 +88,26 @@ begin
   -- Under the locks of journal_lock_message. Rows at or above the first new number must be the new ones.
   execute format($create$
     create or replace function %1$I.journal_raise_last_no() returns trigger
-    language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
+    language plpgsql security definer as $body$
     declare
       late record;
     begin
       update %1$I.messages m set last_no = new_numbers.newest
-      from (select message_id, max(sequence_no) as newest from new_events group by message_id) new_numbers
-      where m.message_id = new_numbers.message_id and m.last_no < new_numbers.newest;
+      from (select message_id, pg_catalog.max(sequence_no) as newest from new_events group by message_id) new_numbers
+      where m.message_id operator(pg_catalog.=) new_numbers.message_id and m.last_no operator(pg_catalog.<) new_numbers.newest;
 
       select message_id, first_no into late
-      from (select message_id, min(sequence_no) as first_no, count(*) as events from new_events group by message_id) new_numbers
-      where events < (
-        select count(*) from %1$I.message_events e
-        where e.message_id = new_numbers.message_id and e.sequence_no >= new_numbers.first_no
+      from (
+        select message_id, pg_catalog.min(sequence_no) as first_no, pg_catalog.count(*) as events from new_events group by message_id
+      ) new_numbers
+      where events operator(pg_catalog.<) (
+        select pg_catalog.count(*) from %1$I.message_events e
+        where e.message_id operator(pg_catalog.=) new_numbers.message_id and e.sequence_no operator(pg_catalog.>=) new_numbers.first_no
       )
       limit 1;
       if found then
         raise exception 'number %% of message %% is not above its newest event', late.first_no, late.message_id
-          using errcode = 'unique_violation', schema = tg_table_schema, table = tg_table_name,
+          using errcode = 'unique_violation', schema = tg_table_schema, table = tg_table_name, constraint = 'message_events_pkey',
             hint = 'Take the newest number plus one.';
       end if;
       return null;
@@ -160,9 +163,9 @@ begin
   if ours then
     execute format($create$
       create or replace function %1$I.journal_delete_events() returns trigger
-      language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
+      language plpgsql security definer as $body$
       begin
-        delete from %1$I.message_events e using old_messages o where e.message_id = o.message_id;
+        delete from %1$I.message_events e using old_messages o where e.message_id operator(pg_catalog.=) o.message_id;
         return null;
       end
       $body$

@@ -2,6 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import { DatabaseUnavailableError, MessageNotFoundError, UnauthenticatedError } from './errors.js'
 import type { Journal, MessageState } from './journal.js'
 import type { Authorize, JournalOptions } from './options.js'
+import { causeOf } from './postgres-errors.js'
 import { userIdText } from './user-id.js'
 
 /** Who may see what. */
@@ -30,7 +31,7 @@ export function createAccess (journal: Pick<Journal, 'findMessage'>, { identify,
     },
     async findMessage (request, userId, messageId, action) {
       const message = await journal.findMessage(messageId).catch((cause: unknown) => {
-        throw new DatabaseUnavailableError({ cause })
+        throw new DatabaseUnavailableError({ cause: causeOf(cause) })
       })
       if (message === null || !await isAllowed(request, userId, message, action)) throw new MessageNotFoundError()
       return message

@@ -122,7 +122,7 @@ export function createMessageFrames (journal: Journal, terminalTypes: TerminalTy
       const { sequenceNo, eventType, payload, committed, ends } = event
       if (committed === null) return { kind: 'hint' }
       if (!committed) return { kind: 'aside', frame: Buffer.from(frame(eventType, payload)) }
-      const terminal = terminalTypes({ eventType, payload })
+      const terminal = terminalTypes(event)
       return { kind: 'entry', entry: { position: sequenceNo, frame: Buffer.from(frame(eventType, payload, sequenceNo)), terminal, ends } }
     },
 

@@ -115,7 +115,7 @@ export function createMessage (identity: { messageId: string, userId: string | n
   function statusOf (eventType: string, payload: unknown): EndStatus | null {
     try {
       const { type } = Object(isPlainObject(payload) ? payload : {}) as { type?: unknown }
-      return context.terminalTypes({ eventType, payload: typeof type === 'string' ? JSON.stringify({ type }) : '{}' })
+      return context.terminalTypes({ eventType, payload: '', payloadType: typeof type === 'string' ? type : undefined })
     } catch {
       return null
     }

@@ -27,8 +27,6 @@ const PERMANENT_CODES = new Set([
   '3F000', // no such schema
   '42P01', // no such table
   '42703', // no such column
-  '42883', // no such function
-  '42501', // no right to it
   '42601' // not this code's SQL
 ])
 
@@ -44,6 +42,11 @@ export function failureKind (error: unknown): FailureKind {
 
 /** No statement was sent, or its transaction was never told to commit: nothing of it can be in the journal, now or later. */
 export class NotSentError extends Error {}
+
+/** What a caller is told: pg's own error, where there is one. */
+export function causeOf (error: unknown): unknown {
+  return error instanceof NotSentError && error.cause !== undefined ? causeOf(error.cause) : error
+}
 
 /** Whether a statement that failed so may have been committed all the same, or may yet be: it was sent, and the server did not say no. */
 export function isUnsure (error: unknown): boolean {

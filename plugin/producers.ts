@@ -8,7 +8,7 @@ import type { Journal, OpenedMessage } from './journal.js'
 import { canonicalMessageId, newMessageId } from './keys.js'
 import { createMessage, type Message, type MessageContext, type OwnedMessage } from './message.js'
 import type { JournalOptions } from './options.js'
-import { isUnsure } from './postgres-errors.js'
+import { causeOf, isUnsure } from './postgres-errors.js'
 import { defaultPublicError } from './public-text.js'
 import type { Recorder } from './recorder.js'
 import { failed } from './terminals.js'
@@ -94,10 +94,10 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
         break
       } catch (cause) {
         mayBeOpen ||= isUnsure(cause)
-        if (!mayBeOpen) throw new DatabaseUnavailableError({ cause })
+        if (!mayBeOpen) throw new DatabaseUnavailableError({ cause: causeOf(cause) })
         if (performance.now() >= deadline || closed) {
           failIfOpened(messageId, token)
-          throw new OutcomeUnknownError(messageId, { cause })
+          throw new OutcomeUnknownError(messageId, { cause: causeOf(cause) })
         }
       }
       await delay(RETRY_MS)
@@ -224,6 +224,6 @@ async function asked<T> (answer: Promise<T>): Promise<T> {
   try {
     return await answer
   } catch (cause) {
-    throw new DatabaseUnavailableError({ cause })
+    throw new DatabaseUnavailableError({ cause: causeOf(cause) })
   }
 }

@@ -6,7 +6,12 @@ import type { EndStatus } from './terminals.js'
  * What an event's type says of the end of its message: the status that goes with it; `null` for an event in the middle. It
  * matters while a message has no lease, and when a producer has recorded its own last event.
  */
-export type TerminalTypes = (event: Pick<JournalRow, 'eventType' | 'payload'>) => EndStatus | null
+export type TerminalTypes = (event: TypedEvent) => EndStatus | null
+
+/** `payloadType`: the payload's `type`, for who has parsed it already. */
+export interface TypedEvent extends Pick<JournalRow, 'eventType' | 'payload'> {
+  payloadType?: string | undefined
+}
 
 /** `types`: the option `terminalTypes`. They are looked for in the event's type and in its payload's. */
 export function createTerminalTypes (types: readonly string[]): TerminalTypes {
@@ -17,9 +22,10 @@ export function createTerminalTypes (types: readonly string[]): TerminalTypes {
     return types.some((type) => payload.includes(type)) || payload.includes('\\')
   }
 
-  return ({ eventType, payload }) => {
+  return (event) => {
+    const { eventType, payload } = event
     if (terminal.has(eventType)) return statusOf(eventType)
-    const type = mayHave(payload) ? payloadType(payload) : undefined
+    const type = 'payloadType' in event ? event.payloadType : mayHave(payload) ? payloadType(payload) : undefined
     return type !== undefined && terminal.has(type) ? statusOf(type) : null
   }
 }

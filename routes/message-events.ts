@@ -55,7 +55,7 @@ function placeOf (cursor: number | null, message: MessageState, terminalTypes: T
   const newest = message.last?.sequenceNo ?? START
   if (cursor === null) return START
   if (cursor < newest) return cursor
-  if (message.status === 'streaming' && cursor > newest) return START
+  if (cursor > newest) return message.status === 'streaming' ? START : null
   return hasEnded(message, terminalTypes) ? null : newest
 }
 

@@ -3,6 +3,7 @@ import type { Access } from '../plugin/access.js'
 import { DatabaseUnavailableError, InvalidMessageIdError } from '../plugin/errors.js'
 import { canonicalMessageId } from '../plugin/keys.js'
 import { turnAway } from '../plugin/overload.js'
+import { causeOf } from '../plugin/postgres-errors.js'
 import type { Stopper } from '../plugin/stop.js'
 import { ErrorResponse, MessageParams } from './schemas.js'
 
@@ -31,7 +32,7 @@ export const messageStop: FastifyPluginAsyncTypebox<MessageStopOptions> = async 
       const messageId = canonicalMessageId(request.params.messageId)
       if (messageId === null) throw new InvalidMessageIdError(JSON.stringify(request.params.messageId))
       await access.findMessage(request, userId, messageId, 'stop')
-      await stopper.stop(messageId).catch((cause: unknown) => { throw new DatabaseUnavailableError({ cause }) })
+      await stopper.stop(messageId).catch((cause: unknown) => { throw new DatabaseUnavailableError({ cause: causeOf(cause) }) })
     } catch (error) {
       return turnAway(reply, error, 'status')
     }

@@ -12,7 +12,7 @@ const payloadText = fc.tuple(
 
 t.test('an envelope has its fields in the published order, and says so when its row did not commit', async (t) => {
   const envelope: Envelope = { messageId: MESSAGE_ID, sequenceNo: 3, eventType: 'a "b"', payload: '{"n":1e+21}', committed: true }
-  t.equal(encodeEnvelope(envelope), `{"message_id":"${MESSAGE_ID}","sequence_no":3,"event_type":"a \\"b\\"","payload":{"n":1e+21}}`)
+  t.equal(encodeEnvelope(envelope), `{"message_id":"${MESSAGE_ID}","sequence_no":3,"event_type":"a \\"b\\"","payload":{"n":1e+21},"committed":true}`)
   t.equal(encodeEnvelope({ ...envelope, committed: false }),
     `{"message_id":"${MESSAGE_ID}","sequence_no":3,"event_type":"a \\"b\\"","payload":{"n":1e+21},"committed":false}`)
 })
@@ -27,7 +27,7 @@ t.test('what is encoded is decoded, the payload to the byte', async () => {
 
 t.test('an envelope of another writer, with spaces, another order and fields of its own, is decoded', async (t) => {
   t.same(decodeEnvelope('\n { "extra" : [ {"payload":{"x":1}} , "payload" ] , "payload" : { "type" : "end", "n": 1.0 } , "sequence_no" : 3 }'), {
-    sequenceNo: 3, eventType: '', payload: '{ "type" : "end", "n": 1.0 }', payloadType: 'end', committed: true
+    sequenceNo: 3, eventType: '', payload: '{ "type" : "end", "n": 1.0 }', payloadType: 'end', committed: null, ends: null
   })
 })
 
@@ -40,9 +40,17 @@ t.test('a number that JavaScript cannot hold survives', async (t) => {
   t.match(decodeEnvelope('{"sequence_no":1,"payload":{"big":9007199254740993,"zero":-0.0}}'), { payload: '{"big":9007199254740993,"zero":-0.0}' })
 })
 
-t.test('only committed: false means that the row did not commit', async (t) => {
-  for (const [value, committed] of [['false', false], ['true', true], ['null', true], ['0', true], ['"false"', true]] as const) {
+t.test('only a writer that says so has, or has not, committed the row', async (t) => {
+  for (const [value, committed] of [['false', false], ['true', true], ['null', null], ['0', null], ['"true"', null]] as const) {
     t.equal(decodeEnvelope(`{"sequence_no":1,"payload":{},"committed":${value}}`)?.committed, committed, value)
+  }
+})
+
+t.test('an event that ends its message says how; what is no status is none', async (t) => {
+  const envelope: Envelope = { messageId: MESSAGE_ID, sequenceNo: 3, eventType: 'end', payload: '{}', committed: true, ends: 'stopped' }
+  t.equal(encodeEnvelope(envelope), `{"message_id":"${MESSAGE_ID}","sequence_no":3,"event_type":"end","payload":{},"committed":true,"ends":"stopped"}`)
+  for (const [value, ends] of [['"stopped"', 'stopped'], ['"complete"', 'complete'], ['true', null], ['"a\\nb"', null], ['""', null]] as const) {
+    t.equal(decodeEnvelope(`{"sequence_no":1,"payload":{},"ends":${value}}`)?.ends, ends, value)
   }
 })
 

@@ -3,10 +3,11 @@ import t, { type Test } from 'tap'
 import { encodeEnvelope } from '../plugin/envelope.js'
 import { messageTopic } from '../plugin/keys.js'
 import { startApp, type TestApp } from './helper/app.js'
+import { addMessage } from './helper/journal.js'
 import { connect, ids, type Connection } from './helper/sse.js'
 
 async function createMessages ({ app }: TestApp, count: number): Promise<string[]> {
-  return await Promise.all(Array.from({ length: count }, async () => (await app.journal.openMessage({ userId: 'ada' })).messageId))
+  return await Promise.all(Array.from({ length: count }, async () => await addMessage(app)))
 }
 
 /** Viewers of the messages, live at event 0. */

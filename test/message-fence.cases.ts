@@ -1,6 +1,7 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import { test, type Test } from 'tap'
 import { startApp } from './helper/app.js'
-import { linesAbout, listen, observe, takeClock } from './helper/writing.js'
+import { countStatements, linesAbout, listen, observe, takeClock } from './helper/writing.js'
 
 /** Two processes at one database. */
 async function startTwo (t: Test) {
@@ -98,7 +99,7 @@ test('a takeover waits for the INSERT that is under way, and continues behind it
   t.strictSame((await database.rows(messageId)).map((row) => [row.sequence_no, row.payload]), [[0, '{"n":0}'], [1, '{"n":1}']])
 })
 
-test('an INSERT that waits for a takeover is fenced when it goes on', async (t) => {
+test('an event that waits for a takeover is fenced when it goes on', async (t) => {
   const { first, second, database } = await startTwo(t)
   const older = await first.app.journal.openMessage({ userId: 'ada' })
   const { messageId } = older
@@ -107,8 +108,9 @@ test('an INSERT that waits for a takeover is fenced when it goes on', async (t) 
   await client.query('begin')
   await client.query('update messages set epoch = epoch + 1 where message_id = $1', [messageId])
 
+  const tries = countStatements(first.app, /appendOne/)
   const recorded = older.record('answer', {})
-  await database.untilWaiting()
+  while (tries() < 2) await turn()
   await client.query('commit')
 
   t.equal(await recorded, false)
@@ -145,10 +147,12 @@ test('two takeovers in one process whose answers come in the other order: the ne
   const held = new Promise<void>((resolve) => { letFirst = resolve })
   let executed = (): void => {}
   const done = new Promise<void>((resolve) => { executed = resolve })
-  // The first one's statement is executed at once, and its answer is late
+  // The first one is committed at once, and its answer is late
   app.pg.pool.once('acquire', (client) => {
     const query = client.query
     client.query = function (...args: unknown[]) {
+      const [config] = args
+      if (typeof config !== 'object' || config === null || !('text' in config) || config.text !== 'commit') return Reflect.apply(query, client, args)
       client.query = query
       const answer: Promise<unknown> = Reflect.apply(query, client, args)
       return answer.then(async (result) => {

@@ -14,7 +14,7 @@ test('a number that a different event has is replaced by the latest plus one, an
   t.strictSame((await database.rows(messageId)).at(-1), { sequence_no: 6, event_type: 'answer', payload: '{"late":true}' })
   t.equal((await database.rows(messageId)).length, 4)
   await topics.flushed()
-  t.strictSame(topics.texts, [`{"message_id":"${messageId}","sequence_no":6,"event_type":"answer","payload":{"late":true}}`])
+  t.strictSame(topics.texts, [`{"message_id":"${messageId}","sequence_no":6,"event_type":"answer","payload":{"late":true},"committed":true}`])
 })
 
 test('an event of another type with the same payload is a different event, and so is one with another key order', async (t) => {

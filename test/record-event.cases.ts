@@ -14,7 +14,7 @@ test('an event is journaled and published as the same text', async (t) => {
 
   t.strictSame(await database.rows(messageId), [{ sequence_no: 0, event_type: 'answer', payload: '{"answer":"Hé","n":1.5,"list":[null]}' }])
   await topics.until(1)
-  t.strictSame(topics.texts, [`{"message_id":"${messageId}","sequence_no":0,"event_type":"answer","payload":{"answer":"Hé","n":1.5,"list":[null]}}`])
+  t.strictSame(topics.texts, [`{"message_id":"${messageId}","sequence_no":0,"event_type":"answer","payload":{"answer":"Hé","n":1.5,"list":[null]},"committed":true}`])
 })
 
 test('reply.recordEvent is the same function', async (t) => {

@@ -5,6 +5,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import messageJournal from '../plugin/index.js'
 import { startApp, USER_HEADER } from './helper/app.js'
+import { addMessage } from './helper/journal.js'
 import { createTestDatabase } from './helper/database.js'
 import { connect, ids } from './helper/sse.js'
 
@@ -25,7 +26,7 @@ async function startAfter (t: Test, prepare: (app: FastifyInstance) => void | Pr
 
 /** The answers that every reader can get: the events, 204, 400, 401, 404. */
 async function answers (t: Test, app: FastifyInstance, url: string) {
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   const path = `${url}/api/messages/${messageId}/events`
   const reader = await connect(t, path)
   await app.journal.recordEvent(messageId, 0, 'end')

@@ -9,6 +9,7 @@ import { askRedis, startRedis } from '../demo/services/redis.js'
 import { connect, ids } from './helper/sse.js'
 import { createTestDatabase } from './helper/database.js'
 import { startApp } from './helper/app.js'
+import { addMessage } from './helper/journal.js'
 
 const redisUrl = process.env.TEST_REDIS_URL ?? ''
 const identify = () => 'ada'
@@ -29,7 +30,7 @@ async function createBase (t: Test, url = redisUrl): Promise<FastifyInstance> {
 
 /** Records an event and reads it back over HTTP. */
 async function proveItWorks (t: Test, app: FastifyInstance): Promise<void> {
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   const reader = await connect(t, `${url}/messages/${messageId}/events`)
   t.ok(await app.journal.recordEvent(messageId, 0, 'answer', {}))
@@ -191,7 +192,7 @@ t.test('a Postgres that is away does not keep the app from starting; a reader is
 
 t.test('an idle connection that Postgres ends, or a Redis connection that fails, is logged and costs nothing', async (t) => {
   const { app, url, databaseUrl, lines } = await startApp(t)
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   const ended = new Promise((resolve) => { app.pg.pool.once('error', resolve) })
   const client = await app.pg.connect()
   const { rows: [self] } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')

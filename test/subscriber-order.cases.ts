@@ -2,6 +2,7 @@ import { connect as connectTcp, createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { messageTopic } from '../plugin/keys.js'
 import { startApp, type TestApp } from './helper/app.js'
+import { addMessage } from './helper/journal.js'
 import { createTestDatabase } from './helper/database.js'
 import { connect, ids } from './helper/sse.js'
 import { countStatements } from './helper/writing.js'
@@ -57,7 +58,7 @@ async function someTrips ({ app }: TestApp): Promise<void> {
 async function start (t: Test) {
   const proxy = await startProxy(t)
   const started = await startApp(t, { databaseUrl, redisUrl: proxy.url })
-  const { messageId } = await started.app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(started.app)
   await started.app.journal.recordEvent(messageId, 0, 'answer')
   return { ...started, started, proxy, messageId, path: `${started.url}/api/messages/${messageId}/events` }
 }

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { startApp } from './helper/app.js'
+import { addMessage } from './helper/journal.js'
 import { connect, frames, type Connection } from './helper/sse.js'
 
 const plain = await startApp(t)
@@ -8,7 +9,7 @@ const named = await startApp(t, { databaseUrl: plain.databaseUrl, eventNames: tr
 const { app } = plain
 
 async function createMessage (): Promise<string> {
-  return (await app.journal.openMessage({ userId: 'ada' })).messageId
+  return await addMessage(app)
 }
 
 async function read (t: Test, messageId: string, { url } = plain): Promise<Connection> {

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { encodeEnvelope } from '../plugin/envelope.js'
 import { messageTopic } from '../plugin/keys.js'
 import { startApp } from './helper/app.js'
+import { addMessage } from './helper/journal.js'
 import { connect, ids, type Connection } from './helper/sse.js'
 import { beforeStatements } from './helper/writing.js'
 
@@ -11,7 +12,7 @@ const { app, url } = await startApp(t, { reconcileMs: 1_000_000 })
 
 /** A message with rows from 0 on: each as many bytes as said, of a kind that Postgres cannot compress. */
 async function createMessage (rows: number, bytes: number): Promise<string> {
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   await app.pg.query(`insert into message_events (message_id, sequence_no, event_type, payload)
     select $1, n, 'answer', json_build_object('answer', (
       select string_agg(md5(n::text || i), '') from generate_series(1, $3::int / 32) i
@@ -40,7 +41,7 @@ for (const [rows, bytes] of [[1, 32], [511, 32], [512, 32], [513, 32], [5_000, 6
 }
 
 t.test('rows whose sizes change from one to the next are replayed whole, those of other programs with their line breaks', async (t) => {
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   const texts = Array.from({ length: 2_000 }, (_, n) => {
     const text = 'x'.repeat(n % 400 === 399 ? 40_000 : n % 100 > 50 ? 1_800 : n % 7)
     return n % 400 === 398 ? `{\n"a":\n"${text}"\n}` : `{"a":"${text}"}`
@@ -55,7 +56,7 @@ t.test('rows whose sizes change from one to the next are replayed whole, those o
 })
 
 t.test('rows that become larger within a page are replayed whole', async (t) => {
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   await app.pg.query(`insert into message_events (message_id, sequence_no, event_type, payload)
     select $1, n, 'answer', to_json(repeat('x', case when n < 1500 then 1 else 1800 end)) from generate_series(0, 2999) n`, [messageId])
   await app.journal.recordEvent(messageId, 3_000, 'end')
@@ -65,7 +66,7 @@ t.test('rows that become larger within a page are replayed whole', async (t) => 
 })
 
 t.test('the end of a page that was cut to its size is not taken for the end of the journal', async (t) => {
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   await app.pg.query(`insert into message_events (message_id, sequence_no, event_type, payload)
     select $1, n, 'answer', json_build_object('answer', repeat('x', case when n < 520 then 1 else 1800 end)) from generate_series(0, 1019) n`, [messageId])
   const reader = await read(t, messageId) // nothing comes that would show it what it does not have
@@ -75,7 +76,7 @@ t.test('the end of a page that was cut to its size is not taken for the end of t
 
 t.test('rows that are deleted while they are read are passed over', async (t) => {
   const started = await startApp(t, { reconcileMs: 1_000_000 })
-  const { messageId } = await started.app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(started.app)
   const clearer = await started.app.pg.connect()
   t.teardown(() => { clearer.release() })
   const large = { text: 'x'.repeat(3_000) } // read once with the others, and then by itself
@@ -113,7 +114,7 @@ t.test('events that are recorded during a long replay are neither lost nor doubl
 })
 
 t.test('many small gaps in a row are filled', async (t) => {
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   const reader = await read(t, messageId)
   await app.journal.recordEvent(messageId, 0, 'answer')
   await reader.until(({ events }) => events.length === 1)

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { encodeEnvelope, MAX_SEQUENCE_NO, type Envelope } from '../plugin/envelope.js'
 import { messageTopic } from '../plugin/keys.js'
 import { startApp } from './helper/app.js'
+import { addMessage } from './helper/journal.js'
 import { connect, ids, type Connection } from './helper/sse.js'
 
 const { app, url } = await startApp(t)
@@ -18,7 +19,7 @@ interface Joined {
 
 /** A message and a reader that has its event 0 and is live. */
 async function join (t: Test): Promise<Joined> {
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   const reader = await connect(t, `${url}/api/messages/${messageId}/events`)
   await app.journal.recordEvent(messageId, 0, 'answer')
   await reader.until(({ events }) => events.length === 1)

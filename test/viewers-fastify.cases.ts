@@ -11,7 +11,7 @@ import messageJournal from '../plugin/index.js'
 import { startApp } from './helper/app.js'
 import { createTestDatabase } from './helper/database.js'
 import { gate } from './helper/gate.js'
-import { ask, eventually, insertEvents, statusOf, upTo } from './helper/journal.js'
+import { addMessage, ask, eventually, insertEvents, statusOf, upTo } from './helper/journal.js'
 import { connect, frames, ids } from './helper/sse.js'
 
 t.test('headers of every onSend hook are kept, of those too that were added after the plugin, on both ways to a stream', async (t) => {
@@ -47,7 +47,7 @@ t.test('a hook that fails answers with its error, and leaves no viewer, no subsc
       })
     }
   })
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   const path = `${url}/api/messages/${messageId}/events`
   const refused = await connect(t, path)
   t.equal(refused.status, 500)
@@ -108,7 +108,7 @@ t.test('over HTTP/2 a stream is replayed, tailed, stopped from reading for a whi
 
 t.test('over HTTP/2 a client that leaves at once, or soon, leaves nothing behind', async (t) => {
   const { app, url } = await startHttp2(t)
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   const session = http2.connect(url)
   t.teardown(() => { session.destroy() })
   for (const [method, path] of [['GET', `/messages/${messageId}/events`], ['GET', '/events'], ['POST', '/chat']] as const) {
@@ -126,7 +126,7 @@ t.test('over HTTP/2 a client that leaves at once, or soon, leaves nothing behind
 
 t.test('requests that are sent ahead on one connection are answered in turn, and leave nothing behind when it is cut', async (t) => {
   const { app, url } = await startApp(t, { maxConnectionsPerUser: 12 })
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   const path = `/api/messages/${messageId}/events`
   const { port } = new URL(url)
   const socket = net.connect(Number(port), '127.0.0.1')
@@ -137,7 +137,7 @@ t.test('requests that are sent ahead on one connection are answered in turn, and
   await eventually(() => app.journal.stats().viewers === 0 && app.journal.stats().topics === 0)
   await eventually(async () => (await app.redis.hvals('user:ada:slots')).length === 0)
 
-  const { messageId: short } = await app.journal.openMessage({ userId: 'ada' })
+  const short = await addMessage(app)
   const both = net.connect(Number(port), '127.0.0.1')
   t.teardown(() => { both.destroy() })
   let text = ''
@@ -172,7 +172,7 @@ t.test('a hook of the app may put a stream of its own before the response', asyn
   await replayed.ended
   t.equal(frames(replayed.raw), frames(posted.raw))
 
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   await insertEvents(app.pg.pool.options.connectionString ?? '', messageId, { count: 3_000, bytes: 10_000 })
   const stalled = await connect(t, `${url}/api/messages/${messageId}/events`)
   stalled.ended.catch(() => {})
@@ -182,7 +182,7 @@ t.test('a hook of the app may put a stream of its own before the response', asyn
   await t.rejects(connect(t, path, { headers: { 'x-fail': '1' } }))
   await eventually(() => app.journal.stats().viewers === 0)
 
-  const open = await connect(t, `${url}/api/messages/${(await app.journal.openMessage({ userId: 'ada' })).messageId}/events`)
+  const open = await connect(t, `${url}/api/messages/${await addMessage(app)}/events`)
   await app.close()
   await open.ended
   t.equal(open.retries.length, 2)
@@ -236,7 +236,7 @@ t.test('a client that has left before the answer begins costs nothing', async (t
       })
     }
   })
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   const path = `${url}/api/messages/${messageId}/events`
   await t.rejects(connect(t, path, { headers: { 'x-leave': '1' } }))
   const next = await connect(t, path)
@@ -259,7 +259,7 @@ t.test('a hook may treat the answer as the stream that it looks like', async (t)
       })
     }
   })
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   await app.journal.recordEvent(messageId, 0, 'answer', { n: 1 })
   const reader = await connect(t, `${url}/api/messages/${messageId}/events`)
   await reader.until(({ events }) => events.length === 1)
@@ -280,7 +280,7 @@ t.test('a stream that begins while the app closes is a retry, and ends', async (
       })
     }
   })
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   await app.journal.recordEvent(messageId, 0, 'answer', { n: 1 })
   const reader = await connect(t, `${url}/api/messages/${messageId}/events`)
   await reader.ended

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startApp } from './helper/app.js'
+import { addMessage } from './helper/journal.js'
 import { connect, ids, type Connection } from './helper/sse.js'
 
 const { app, url } = await startApp(t, { keepaliveMs: 10 })
@@ -15,7 +16,7 @@ const CHUNK = 'x'.repeat(60_000)
 
 /** A reader that has event 0 and then reads no more. */
 async function stall (t: Test) {
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   const path = `/api/messages/${messageId}/events`
   const reader = await connect(t, url + path)
   await app.journal.recordEvent(messageId, 0, 'answer')
@@ -32,7 +33,7 @@ function range (to: number): string[] {
 
 /** Another viewer, which shows that time goes by. */
 async function openIdle (t: Test): Promise<Connection> {
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   return await connect(t, `${url}/api/messages/${messageId}/events`)
 }
 
@@ -110,7 +111,7 @@ t.test('no keepalive goes into a blocked socket, be there much behind it or noth
 t.test('at shutdown a reader that does not read is cut, and does not hold the app up', async (t) => {
   const { app, url } = await startApp(t)
   const answering = once(app.server, 'request')
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   await app.pg.query(`insert into message_events (message_id, sequence_no, event_type, payload)
     select $1, n, 'answer', json_build_object('answer', repeat('x', 10000)) from generate_series(0, 1999) n`, [messageId])
   const reader = await connect(t, `${url}/api/messages/${messageId}/events`)

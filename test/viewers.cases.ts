@@ -3,12 +3,13 @@ import http from 'node:http'
 import type { Socket } from 'node:net'
 import t from 'tap'
 import { startApp } from './helper/app.js'
+import { addMessage } from './helper/journal.js'
 import { connect, ids } from './helper/sse.js'
 
 const { app, url } = await startApp(t, { keepaliveMs: 25 })
 
 async function createMessage () {
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   return { messageId, path: `${url}/api/messages/${messageId}/events` }
 }
 

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { resumeMessage, streamMessage } from '../../client/index.js'
 import { watch } from './chat.js'
-import { END, broken, frame, open, startServer, status, stream } from './server.js'
+import { END, broken, frame, last, open, startServer, status, stream } from './server.js'
 
 const hurry = { backoffMs: [0] }
 
@@ -20,7 +20,7 @@ t.test('malformed frames are passed over, and do no harm to those between them',
       frame(3, { no: 3 }),
       'data: not JSON\nid: 4\n\n'
     ),
-    stream(frame(5, END)))
+    stream(last(5)))
   const seen = watch()
   t.match(await resumeMessage({ url, ...seen, ...hurry }), { lastEventId: '5' })
   t.strictSame(seen.events, [[{ no: 0 }, '0'], [{ no: 3 }, '3'], [END, '5']])
@@ -32,7 +32,7 @@ t.test('an id in whatever place, line breaks of all kinds, and JSON over many li
     'id: 0\ndata: {"no": 0}\n\n',
     'id: 1\r\ndata: {\r\ndata:   "no": 1\r\ndata: }\r\n\r\n',
     'data: {"no":2}\rid: 2\r\r',
-    frame(3, END)))
+    last(3)))
   const seen = watch()
   await resumeMessage({ url, ...seen, ...hurry })
   t.strictSame(seen.events, [[{ no: 0 }, '0'], [{ no: 1 }, '1'], [{ no: 2 }, '2'], [END, '3']])
@@ -41,7 +41,7 @@ t.test('an id in whatever place, line breaks of all kinds, and JSON over many li
 t.test('an id that is no place moves nothing', async (t) => {
   const { url, cursors } = await startServer(t,
     broken(frame(7, {}), frame('abc', { id: 'abc' }), frame('', { id: 'empty' }), 'data: {"id":"NUL"}\nid: 9\0\n\n'),
-    stream(frame(8, END)))
+    stream(last(8)))
   const seen = watch()
   await resumeMessage({ url, ...seen, ...hurry })
   t.strictSame(seen.ids, ['7', null, null, null, '8'])
@@ -51,7 +51,7 @@ t.test('an id that is no place moves nothing', async (t) => {
 t.test('events are told apart by their ids, which are numbers', async (t) => {
   const { url } = await startServer(t,
     broken(...[0, 1, 1, 0, 2, 9, 10].map((id) => frame(id, {}))),
-    stream(...[0, 2, 9, 10, 11].map((id) => frame(id, id === 11 ? END : {}))))
+    stream(...[0, 2, 9, 10, 11].map((id) => id === 11 ? last(id) : frame(id, {}))))
   const seen = watch()
   await resumeMessage({ url, ...seen, ...hurry })
   t.strictSame(seen.ids, ['0', '1', '2', '9', '10', '11'])
@@ -61,7 +61,7 @@ t.test('events that are not in the journal are shown each time, and end nothing'
   const aside = (payload: object): string => `data: ${JSON.stringify(payload)}\n\n`
   const { url, cursors } = await startServer(t,
     stream(frame(4, {}), aside({ aside: 1 }), aside(END)),
-    stream(aside({ aside: 1 }), frame(5, END)))
+    stream(aside({ aside: 1 }), last(5)))
   const seen = watch()
   t.match(await resumeMessage({ url, ...seen, ...hurry }), { lastEventId: '5' })
   t.strictSame(seen.ids, ['4', null, null, null, '5'])
@@ -70,7 +70,7 @@ t.test('events that are not in the journal are shown each time, and end nothing'
 
 t.test('"busy" is no event: it is tried again; one with an id is somebody\'s own', async (t) => {
   const busy = 'event: busy\ndata: {"type":"busy"}\n\n'
-  const { url, cursors } = await startServer(t, open(frame(0, {}), busy, frame(1, {})), stream('retry: 1\n\n', busy), stream('event: busy\n', frame(1, END)))
+  const { url, cursors } = await startServer(t, open(frame(0, {}), busy, frame(1, {})), stream('retry: 1\n\n', busy), stream('event: busy\n', last(1)))
   const seen = watch()
   t.match(await resumeMessage({ url, ...seen, ...hurry }), { status: 'complete', lastEventId: '1' })
   t.strictSame(seen.ids, ['0', '1'])
@@ -78,16 +78,26 @@ t.test('"busy" is no event: it is tried again; one with an id is somebody\'s own
 })
 
 t.test('an end that the server did not mean: it said when to come back, or was cut', async (t) => {
-  for (const last of [stream(frame(0, END), 'retry: 1\n\n'), broken(frame(0, END)), broken(frame(0, END), ': keepalive\n\n')]) {
-    const goesOn = await startServer(t, last, stream(frame(1, { no: 1 }), frame(2, END)))
+  for (const first of [stream(frame(0, END), 'retry: 1\n\n'), broken(frame(0, END)), broken(frame(0, END), ': keepalive\n\n')]) {
+    const goesOn = await startServer(t, first, stream(frame(1, { no: 1 }), last(2)))
     const seen = watch()
     t.match(await resumeMessage({ url: goesOn.url, ...seen, ...hurry }), { lastEventId: '2' })
     t.strictSame(seen.ids, ['0', '1', '2'])
 
-    const over = await startServer(t, last, status(204))
+    const over = await startServer(t, first, status(204))
     t.strictSame(await resumeMessage({ url: over.url, onEvent () {}, ...hurry }), { status: 'complete', lastEventId: '0', event: END })
     t.strictSame(over.cursors(), [undefined, '0'])
   }
+})
+
+t.test('the server says how a message has ended, whatever its events are', async (t) => {
+  for (const how of ['complete', 'failed', 'stopped']) {
+    const { url, asked } = await startServer(t, open(frame(0, { type: 'error' }), frame(1, {}), `: end ${how}\n\n`))
+    t.strictSame(await resumeMessage({ url, onEvent () {}, ...hurry }), { status: how, lastEventId: '1', event: {} })
+    t.equal(asked.length, 1)
+  }
+  const { url } = await startServer(t, stream(frame(0, {}), ': end\n\n', ': end sometime\n\n', ': the end complete\n\n'), stream(last(1)))
+  t.match(await resumeMessage({ url, onEvent () {}, ...hurry }), { lastEventId: '1' })
 })
 
 t.test('an end with more behind it is none, in one response or in two', async (t) => {
@@ -98,10 +108,10 @@ t.test('an end with more behind it is none, in one response or in two', async (t
 t.test('terminal types of the app\'s own, and in the event\'s name', async (t) => {
   const { url } = await startServer(t, stream(frame(0, { type: 'answered' })), status(204))
   const answered = { lastEventId: '0', event: { type: 'answered' } }
-  t.strictSame(await resumeMessage({ url, onEvent () {}, terminalTypes: ['end', 'error', 'answered'] }), { status: 'complete', ...answered })
+  t.strictSame(await resumeMessage({ url, onEvent () {}, terminalTypes: ['end', 'error', 'answered'], ...hurry }), { status: 'complete', ...answered })
 
-  const named = await startServer(t, stream('event: error\n', frame(0, { why: 'no' })))
-  t.strictSame(await resumeMessage({ url: named.url, onEvent () {} }), { status: 'failed', lastEventId: '0', event: { why: 'no' } })
+  const named = await startServer(t, stream('event: error\n', frame(0, { why: 'no' })), status(204))
+  t.strictSame(await resumeMessage({ url: named.url, onEvent () {}, ...hurry }), { status: 'failed', lastEventId: '0', event: { why: 'no' } })
 
   const unknown = await startServer(t, stream(frame(0, { type: 'answered' })), status(204))
   t.strictSame(await resumeMessage({ url: unknown.url, onEvent () {}, ...hurry }), { status: 'unknown', lastEventId: '0', event: null })
@@ -132,7 +142,7 @@ t.test('where the message is read: Location, a redirect, the option, or beside t
   const messageId = '0198c0de-7a1e-4c3b-8d6e-0a4c9a1f0001'
   const other = 'e2a5f0de-0000-4000-8000-000000000000'
   const first = broken(frame(0, {}))
-  const rest = stream(frame(1, END))
+  const rest = stream(last(1))
   const headed = (location: string) => (response: Parameters<typeof first>[0], request: Parameters<typeof first>[1]) => first(response.setHeader('location', location), request)
   const exists = { code: 'FST_JOURNAL_MESSAGE_EXISTS' }
   const cases = {
@@ -157,7 +167,7 @@ t.test('where the message is read: Location, a redirect, the option, or beside t
 
 t.test('a POST that may have arrived is asked for first; one that was turned away is sent again', async (t) => {
   const methods = async (...answers: Parameters<typeof startServer>[1][]): Promise<string> => {
-    const { url, asked } = await startServer(t, ...answers, stream(frame(0, END)))
+    const { url, asked } = await startServer(t, ...answers, stream(last(0)))
     await streamMessage({ url, onEvent () {}, ...hurry })
     return asked.map(({ method }) => method).join(' ')
   }

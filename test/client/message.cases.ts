@@ -75,7 +75,7 @@ t.test('a message is resumed after its cursor; at its end there is nothing more 
   t.strictSame(nothing.ids, [])
 })
 
-t.test('an end that nothing follows ends the call; one that resumes behind it waits for what follows, also while servers come and go', async (t) => {
+t.test('an end that nothing follows ends the call; once a producer goes on, one that resumes behind it waits, also while servers come and go', async (t) => {
   const first = await startApp(t, { retryMs: 1 })
   const { databaseUrl } = first
   const messageId = await makeMessage(databaseUrl)
@@ -90,14 +90,17 @@ t.test('an end that nothing follows ends the call; one that resumes behind it wa
   await first.app.journal.recordEvent(messageId, 0, 'end', { type: 'end', reason: 'approval' })
   t.match(await pause, { status: 'complete', lastEventId: '0', event: { reason: 'approval' } })
 
+  t.strictSame(await resumeMessage({ ...resume, lastEventId: '0', onEvent () {} }), { status: 'unknown', lastEventId: '0', event: null })
+  await first.app.journal.openMessage({ userId: 'ada', messageId })
   const seen = watch()
   const done = resumeMessage({ ...resume, lastEventId: '0', ...seen })
   await seen.until(() => seen.health.includes('healthy'))
   const second = await startApp(t, { databaseUrl, retryMs: 1, migrate: false })
   server.url = second.url
   await first.app.close()
-  await second.app.journal.recordEvent(messageId, 1, 'answer', { type: 'answer' })
-  await second.app.journal.recordEvent(messageId, 2, 'end', { type: 'end' })
+  const producer = await second.app.journal.openMessage({ userId: 'ada', messageId })
+  await producer.record('answer', { type: 'answer' })
+  await producer.end()
   t.match(await done, { status: 'complete', lastEventId: '2' })
   t.strictSame(seen.ids, ['1', '2'])
 

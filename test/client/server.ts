@@ -99,3 +99,8 @@ export function frame (id: number | string, payload: object): string {
 }
 
 export const END = { type: 'end' }
+
+/** The terminal event, and how the server says that it is one. */
+export function last (id: number | string, how = 'complete'): string {
+  return `${frame(id, END)}: end ${how}\n\n`
+}

@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { connectEvents, resumeMessage, stopMessage, streamMessage, type HeaderFields } from '../../client/index.js'
 import { watch } from './chat.js'
-import { END, broken, frame, open, silence, startServer, status, stream, type Answer } from './server.js'
+import { END, broken, frame, last, open, silence, startServer, status, stream, type Answer } from './server.js'
 
-const done = stream(frame(0, END))
+const done = stream(last(0))
 const hurry = { backoffMs: [0] }
 const FINISHED = { status: 'complete', lastEventId: '0', event: END }
 
@@ -71,7 +71,7 @@ t.test('204 is the end of a message, but no answer to a POST, and none of the us
 })
 
 t.test('a type with parameters, in any case, is a stream', async (t) => {
-  const { url } = await startServer(t, status(200, { 'content-type': 'Text/Event-Stream; charset=utf-8' }, frame(0, END)))
+  const { url } = await startServer(t, status(200, { 'content-type': 'Text/Event-Stream; charset=utf-8' }, last(0)))
   t.strictSame(await resumeMessage({ url, onEvent () {} }), FINISHED)
 })
 
@@ -126,7 +126,7 @@ t.test('a server that is not there, and a stream that never has anything to say,
 })
 
 t.test('one event a connection is progress', async (t) => {
-  const { url } = await startServer(t, ...Array.from({ length: 30 }, (_, id) => broken(frame(id, {}))), stream(frame(30, END)))
+  const { url } = await startServer(t, ...Array.from({ length: 30 }, (_, id) => broken(frame(id, {}))), stream(last(30)))
   const seen = watch()
   t.match(await resumeMessage({ url, ...seen, ...hurry, maxErrors: 2 }), { lastEventId: '30' })
   t.equal(seen.events.length, 31)
@@ -149,7 +149,7 @@ t.test('two 401 are tried again, with headers that are asked for each time', asy
 
 t.test('the third 401 in a row asks for a fresh token, or other headers, and goes on with them', async (t) => {
   const no = status(401, {}, { code: 'FST_JOURNAL_UNAUTHENTICATED' })
-  const { url, asked } = await startServer(t, no, no, no, no, no, no, no, broken(frame(0, {})), no, stream(frame(1, END)))
+  const { url, asked } = await startServer(t, no, no, no, no, no, no, no, broken(frame(0, {})), no, stream(last(1)))
   const answers = ['fresh', { 'X-Token': 'mine' } satisfies HeaderFields]
   const errors: unknown[] = []
   const end = await streamMessage({
@@ -195,7 +195,7 @@ t.test('headers that cannot be had at the moment are a failed connection', async
 })
 
 t.test('what the requests look like', async (t) => {
-  const { url, asked } = await startServer(t, broken(frame(0, {})), done)
+  const { url, asked } = await startServer(t, broken(frame(0, {})), stream(frame(0, {})))
   await t.rejects(streamMessage({ url: `${url}/api/chat`, body: { prompt: 'hi' }, messageId: 'chosen', onEvent () {}, ...hurry, maxErrors: 2 }), { code: 'FST_JOURNAL_CLIENT_GAVE_UP' })
   const [post, get] = asked
   t.match(post, { method: 'POST', url: '/api/chat', headers: { accept: 'text/event-stream', 'content-type': 'application/json', 'last-event-id': undefined } })
@@ -211,7 +211,7 @@ t.test('what is no address is not tried again', async (t) => {
 })
 
 t.test('a dead connection is noticed by its silence, before the answer and in it', async (t) => {
-  const { url, cursors } = await startServer(t, silence, open(frame(0, {})), open(), stream(frame(1, END)))
+  const { url, cursors } = await startServer(t, silence, open(frame(0, {})), open(), stream(last(1)))
   const seen = watch()
   t.match(await resumeMessage({ url, ...seen, ...hurry, keepaliveTimeoutMs: 60 }), { lastEventId: '1' })
   t.strictSame(cursors(), [undefined, undefined, '0', '0'])
@@ -223,7 +223,7 @@ t.test('keepalives keep a connection', async (t) => {
     const beat = setInterval(() => response.write(': keepalive\n\n'), 20)
     await new Promise((resolve) => { setTimeout(resolve, 1_500) }) // twice the client's patience
     clearInterval(beat)
-    response.end(frame(1, END))
+    response.end(last(1))
     await once(response, 'close')
   })
   t.match(await resumeMessage({ url, onEvent () {}, ...hurry, keepaliveTimeoutMs: 700 }), { lastEventId: '1' })

@@ -3,7 +3,7 @@ import { resumeMessage, streamMessage } from '../../client/index.js'
 import { eventually } from '../helper/journal.js'
 import { becomePage, define, watchTimers } from './browser.js'
 import { watch } from './chat.js'
-import { END, broken, frame, open, silence, startServer, status, stream } from './server.js'
+import { END, broken, frame, last, open, silence, startServer, status, stream } from './server.js'
 
 const LONG_MS = 600_000
 const patient = { backoffMs: [LONG_MS], keepaliveTimeoutMs: LONG_MS }
@@ -11,7 +11,7 @@ const patient = { backoffMs: [LONG_MS], keepaliveTimeoutMs: LONG_MS }
 t.test('the network is back: what is open is dead, and what waits need not', async (t) => {
   const page = becomePage(t)
   const timers = watchTimers(t, LONG_MS / 2)
-  const { url, cursors } = await startServer(t, open(frame(0, {})), broken(frame(1, {})), broken(), stream(frame(2, END)))
+  const { url, cursors } = await startServer(t, open(frame(0, {})), broken(frame(1, {})), broken(), stream(last(2)))
   const seen = watch()
   const done = resumeMessage({ url, ...seen, ...patient, backoffMs: [0, LONG_MS] })
   await seen.until(() => seen.events.length === 1)
@@ -31,7 +31,7 @@ t.test('the network is back: what is open is dead, and what waits need not', asy
 
 t.test('the network is back while there is no answer yet', async (t) => {
   const page = becomePage(t)
-  const { url, asked } = await startServer(t, silence, status(404), stream(frame(0, END)))
+  const { url, asked } = await startServer(t, silence, status(404), stream(last(0)))
   const seen = watch()
   const done = streamMessage({ url, ...seen, ...patient, backoffMs: [0] })
   await eventually(() => asked.length === 1)
@@ -43,7 +43,7 @@ t.test('the network is back while there is no answer yet', async (t) => {
 t.test('the page is looked at again: what was silent for long is dead, what was not is left alone, what waits need not', async (t) => {
   const page = becomePage(t)
   const timers = watchTimers(t, LONG_MS / 2)
-  const { url, asked } = await startServer(t, open(frame(0, {})), broken(), stream(frame(1, END)))
+  const { url, asked } = await startServer(t, open(frame(0, {})), broken(), stream(last(1)))
   const seen = watch()
   const done = resumeMessage({ url, ...seen, ...patient, backoffMs: [0, LONG_MS] })
   await seen.until(() => seen.events.length === 1)
@@ -80,7 +80,7 @@ t.test('what the server wants to be waited for is waited for, whoever is back', 
 })
 
 t.test('a page\'s addresses are relative to it', async (t) => {
-  const { url, asked } = await startServer(t, broken(frame(0, {})), stream(frame(1, END)))
+  const { url, asked } = await startServer(t, broken(frame(0, {})), stream(last(1)))
   becomePage(t, { baseURI: `${url}/chats/7` })
   await streamMessage({ url: 'ask', messageId: 'chosen', ...watch(), backoffMs: [0] })
   await resumeMessage({ url: '/api/events', ...watch(), backoffMs: [0] })

@@ -96,12 +96,16 @@ t.test('an end with events after it is not the end: a reader that has it waits w
   }
 })
 
-t.test('a reader that waits behind an end is let go once the row says complete', async (t) => {
+t.test('of a message without a lease, a reader that has an end that nothing follows has everything', async (t) => {
   const { databaseUrl, messageId, one } = await startReading(t)
+  const url = `${one.url}/api/messages/${messageId}/events`
   await ask(databaseUrl, 'insert into message_events (message_id, sequence_no, event_type) values ($1, 0, \'end\')', [messageId])
-  const reader = await connect(t, `${one.url}/api/messages/${messageId}/events`, { headers: { 'last-event-id': '0' } })
-  await reader.until(({ retries }) => retries.length > 0)
-  await ask(databaseUrl, 'update messages set status = \'complete\' where message_id = $1', [messageId])
+  t.equal((await fetch(url, { headers: { 'x-user': 'ada', 'last-event-id': '0' } })).status, 204)
+  await insertEvents(databaseUrl, messageId, { first: 1 })
+  const reader = await connect(t, url, { headers: { 'last-event-id': '0' } })
+  await reader.until(has(1))
+  await ask(databaseUrl, 'insert into message_events (message_id, sequence_no, event_type) values ($1, 2, \'error\')', [messageId])
   await reader.ended
-  t.same(ids(reader), [])
+  t.same(ids(reader), ['1', '2'])
+  t.match(reader.raw, /: end failed\n\n$/)
 })

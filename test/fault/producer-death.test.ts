@@ -99,6 +99,7 @@ t.test('a producer that is busy for long, but alive, keeps its message', async (
   const { databaseUrl } = one
   const two = await startApp(t, { ...TIMES, databaseUrl, migrate: false })
   const message = await one.app.journal.openMessage({ userId: 'ada' })
+  t.equal(await message.touch(), true)
   const reader = await connect(t, `${two.url}/api/messages/${message.messageId}/events`)
   await delay(TIMES.producerIdleMs + 3 * TIMES.reconcileMs) // an LLM that thinks
   t.equal(await statusOf(databaseUrl, message.messageId), 'streaming')

@@ -95,7 +95,7 @@ for (const [when, ends] of [['in the middle', false], ['before the end', true]] 
 t.test('a reader that reads again before that is not cut, though nothing comes for longer', async (t) => {
   const stallTimeoutMs = 1_000
   const { message, reader, response } = await stopNearlySent(t, { stallTimeoutMs, keepaliveMs: 2 * stallTimeoutMs })
-  await eventually(() => response.socket?.timeout === stallTimeoutMs)
+  await eventually(() => Number(response.socket?.timeout) > 0)
   reader.socket.resume()
   await eventually(() => response.socket?.timeout === 0)
   t.equal(await message.end(), true)

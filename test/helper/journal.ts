@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+import type {} from '@fastify/postgres'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import type { Connection } from './sse.js'
@@ -35,6 +37,14 @@ export async function statusOf (databaseUrl: string, messageId: string): Promise
 /** A message that another program made: no lease, no epoch. */
 export async function makeMessage (databaseUrl: string, { messageId = randomUUID() as string, userId = 'ada' as string | null, status = 'streaming' } = {}): Promise<string> {
   await ask(databaseUrl, 'insert into messages (message_id, user_id, status) values ($1, $2, $3)', [messageId, userId, status])
+  return messageId
+}
+
+/** The same in an app's database, whatever the name of its @fastify/postgres. */
+export async function addMessage ({ pg }: FastifyInstance, userId = 'ada'): Promise<string> {
+  const messageId = randomUUID()
+  const { pool } = pg.pool === undefined ? Object.values(pg)[0] : pg
+  await pool.query('insert into messages (message_id, user_id) values ($1, $2)', [messageId, userId])
   return messageId
 }
 

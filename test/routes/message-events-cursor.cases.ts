@@ -1,13 +1,14 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import t, { type Test } from 'tap'
 import { startApp } from '../helper/app.js'
+import { makeMessage } from '../helper/journal.js'
 import { connect, ids } from '../helper/sse.js'
 
-const { app, url } = await startApp(t)
+const { app, url, databaseUrl } = await startApp(t)
 
-/** A message with the events 0, 1, 2; the last is its `end`, and `status` what its row says. */
-async function createMessage (status: 'streaming' | 'complete' | 'failed' | 'stopped'): Promise<string> {
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+/** A message with the events 0, 1, 2; the last is its `end`, and `status` what its row says. Unless `leased`, another program's. */
+async function createMessage (status: 'streaming' | 'complete' | 'failed' | 'stopped', leased = false): Promise<string> {
+  const messageId = leased ? (await app.journal.openMessage({ userId: 'ada' })).messageId : await makeMessage(databaseUrl)
   await app.pg.query(`insert into message_events (message_id, sequence_no, event_type)
     values ($1, 0, 'answer'), ($1, 1, 'answer'), ($1, 2, 'end')`, [messageId])
   await app.pg.query('update messages set status = $2 where message_id = $1', [messageId, status])
@@ -93,13 +94,21 @@ t.test('a finished message that has no event at all is 204 to who has a cursor',
 
 t.test('a cursor at the newest row of a message that is streaming waits for the next, be that row an end or not', async (t) => {
   for (const newest of [2, 3]) {
-    const path = await createMessage('streaming')
+    const path = await createMessage('streaming', newest === 2)
     const messageId = path.split('/').at(-2) ?? ''
     if (newest === 3) await app.journal.recordEvent(messageId, 3, 'answer')
     const reader = await connect(t, path, { headers: { 'last-event-id': String(newest) } })
     await app.journal.recordEvent(messageId, newest + 1, 'end')
+    if (newest === 2) await app.pg.query('update messages set status = \'complete\' where message_id = $1', [messageId])
     await reader.ended
     t.same(ids(reader), [String(newest + 1)])
+  }
+})
+
+t.test('a cursor at an end that nothing follows has everything, if the message has no lease: 204', async (t) => {
+  for (const [leased, status] of [[false, 204], [true, 200]] as const) {
+    const reader = await connect(t, await createMessage('streaming', leased), { headers: { 'last-event-id': '2' } })
+    t.equal(reader.status, status)
   }
 })
 
@@ -109,12 +118,12 @@ t.test('a cursor at the newest row of a finished message that has no terminal ev
   const reader = await connect(t, path, { headers: { 'last-event-id': '1' } })
   await reader.ended
   t.equal(reader.status, 200)
-  t.same(ids(reader), ['2'])
+  t.same(ids(reader), ['3'])
 })
 
 t.test('on a message that is streaming and has no event yet, any cursor waits for the first', async (t) => {
   for (const cursor of [undefined, '0', '7', 'x']) {
-    const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+    const messageId = await makeMessage(databaseUrl)
     const reader = await connect(t, `${url}/api/messages/${messageId}/events`, { headers: cursor === undefined ? {} : { 'last-event-id': cursor } })
     await app.journal.recordEvent(messageId, 0, 'end')
     await reader.ended

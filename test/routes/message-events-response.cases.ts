@@ -1,3 +1,4 @@
+import { addMessage } from '../helper/journal.js'
 import cors from '@fastify/cors'
 import postgres from '@fastify/postgres'
 import redis from '@fastify/redis'
@@ -27,7 +28,7 @@ await app.register(messageJournal, { prefix: '/api', identify: () => 'ada', migr
 const url = await app.listen({ port: 0, host: '127.0.0.1' })
 
 async function createMessage () {
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   return { messageId, path: `/api/messages/${messageId}/events` }
 }
 
@@ -77,7 +78,7 @@ t.test('the whole response is the opening and one frame an event: data, then id,
   await app.journal.recordEvent(messageId, 1, 'end', { type: 'end' })
   const reader = await connect(t, url + path)
   await reader.ended
-  t.match(reader.raw, /^: connected\n\nretry: \d+\n\ndata: {"type":"answer","answer":"Hi"}\nid: 0\n\ndata: {"type":"end"}\nid: 1\n\n$/)
+  t.match(reader.raw, /^: connected\n\nretry: \d+\n\ndata: {"type":"answer","answer":"Hi"}\nid: 0\n\ndata: {"type":"end"}\nid: 1\n\n: end complete\n\n$/)
 })
 
 t.test('204, 400 and 404 keep the app\'s headers too', async (t) => {
@@ -101,7 +102,7 @@ t.test('a client of HTTP/1.0 gets the stream without chunks', async (t) => {
   const { path } = await createFinished()
   const text = await exchange(t, `GET ${path} HTTP/1.0\r\n\r\n`)
   t.match(text, /^HTTP\/1.1 200 OK\r\n/)
-  t.match(text, /\r\n\r\n: connected\n\nretry: \d+\n\ndata: {"type":"end"}\nid: 0\n\n$/)
+  t.match(text, /\r\n\r\n: connected\n\nretry: \d+\n\ndata: {"type":"end"}\nid: 0\n\n: end complete\n\n$/)
 })
 
 t.test('connections stay open for the next request when a response has ended', async (t) => {
@@ -123,7 +124,7 @@ t.test('HEAD and other methods open no viewer', async (t) => {
 
 t.test('inject() reads a finished stream whole, and a live one as it comes', async (t) => {
   const finished = await createFinished()
-  t.match((await app.inject(finished.path)).body, /^: connected\n\nretry: \d+\n\ndata: {"type":"end"}\nid: 0\n\n$/)
+  t.match((await app.inject(finished.path)).body, /^: connected\n\nretry: \d+\n\ndata: {"type":"end"}\nid: 0\n\n: end complete\n\n$/)
 
   const { messageId, path } = await createMessage()
   const response = await app.inject({ url: path, payloadAsStream: true })
@@ -135,7 +136,7 @@ t.test('inject() reads a finished stream whole, and a live one as it comes', asy
   t.match(text, /^: connected/)
   await app.journal.recordEvent(messageId, 0, 'end')
   await once(stream, 'end')
-  t.match(text, /data: {}\nid: 0\n\n$/)
+  t.match(text, /data: {}\nid: 0\n\n: end complete\n\n$/)
 })
 
 t.test('what is not text/event-stream in Accept is served all the same: fetch() sends */*', async (t) => {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
 import type { AuthorizedMessage, MessageJournalOptions } from '../../plugin/index.js'
 import { startApp, USER_HEADER } from '../helper/app.js'
+import { addMessage } from '../helper/journal.js'
 import { connect, ids, type ConnectOptions } from '../helper/sse.js'
 
 /** A finished message of one event, so that whoever may read it gets a response that ends. */
@@ -59,7 +60,7 @@ t.test('an id that is no UUID is refused, and one in capitals is the same messag
 
 t.test('a message in capitals is live too', async (t) => {
   const { app, url } = await startApp(t)
-  const { messageId } = await app.journal.openMessage({ userId: 'ada' })
+  const messageId = await addMessage(app)
   const reader = await connect(t, `${url}/api/messages/${messageId.toUpperCase()}/events`)
   await app.journal.recordEvent(messageId, 0, 'answer')
   await reader.until(({ events }) => events.length === 1)
