@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { DatedPage, Feed, FeedTail, Run } from './feed.js'
+import type { DatedPage, Feed, FeedTail } from './feed.js'
 import type { End } from './log.js'
 import { encodeEnd } from './sse.js'
 
@@ -81,7 +81,7 @@ export class Tail<Position> implements FeedTail<Position> {
       }
       const run = this.#ahead === null ? this.#feed.after(this.#cursor) : null
       if (this.#ahead !== null) this.#take(this.#ahead)
-      else if (run !== null) this.#takeRun(run)
+      else if (run !== null) this.#deliver(run.frames, run.last, run.terminal, run.ends)
       else if (this.#isLive()) return this.#showAside()
       else this.#read()
     }
@@ -112,15 +112,13 @@ export class Tail<Position> implements FeedTail<Position> {
     return current && this.#doubts === this.#feed.doubts && !mayHaveEnded && !this.#behind
   }
 
-  #deliver (frames: readonly Buffer[], last: Position, terminal: End | null): void {
+  /** `ends`: the stream has ended, and the reader has all of it. */
+  #deliver (frames: readonly Buffer[], last: Position, terminal: End | null, ends: End | null): void {
     this.#cursor = last
     this.#terminal = terminal
-    if (!this.#sink.write(frames)) this.#blocked = true
-  }
-
-  #takeRun ({ frames, last, terminal, ends }: Run<Position>): void {
-    this.#deliver(frames, last, terminal)
-    if (ends !== null) this.#end(ends)
+    const chunks = ends === null ? frames : [...frames, encodeEnd(ends)]
+    if (chunks.length > 0 && !this.#sink.write(chunks)) this.#blocked = true
+    if (ends !== null) this.#close()
   }
 
   async #read (): Promise<void> {
@@ -150,29 +148,16 @@ export class Tail<Position> implements FeedTail<Position> {
     this.#ahead = null
     if (page.rows > this.#rowsLeft) return this.#close() // its cursor brings it back for the rest
     this.#rowsLeft -= page.rows
-    if (page.frames.length > 0) this.#deliver(page.frames, page.last, page.terminal)
-    this.#cursor = page.last
+    const terminal = page.rows > 0 ? page.terminal : this.#terminal
+    const ends = page.complete ? page.ends ?? endOf(terminal, page.typeEnds) : null
     this.#behind = !page.complete
-    if (!page.complete) return
-    const ends = page.ends ?? this.#endOf(page.typeEnds)
-    if (ends !== null) return this.#end(ends)
+    this.#deliver(page.frames, page.last, terminal, ends)
+    if (!page.complete || ends !== null) return
     this.#terminal = null
     this.#rowsLeft = Infinity
     this.#announcements = page.announcements
     this.#doubts = page.doubts
     this.#feed.subscribe(() => {}) // a log that was thought to be finished goes on
-  }
-
-  #endOf (typeEnds: End | boolean): End | null {
-    if (this.#terminal === null || typeEnds === false) return null
-    return typeEnds === true ? this.#terminal : typeEnds
-  }
-
-  /** The stream has ended, and the reader has all of it. */
-  #end (how: End): void {
-    if (this.#closed) return
-    this.#sink.write([encodeEnd(how)])
-    this.#close()
   }
 
   #close (): void {
@@ -185,4 +170,10 @@ export class Tail<Position> implements FeedTail<Position> {
     if (this.#aside === null) return
     while (this.#aside.length > 0 && !this.#blocked) this.#blocked = !this.#sink.write(this.#aside.splice(0))
   }
+}
+
+/** `typeEnds`: as in `Page`. */
+function endOf (terminal: End | null, typeEnds: End | boolean): End | null {
+  if (terminal === null || typeEnds === false) return null
+  return typeEnds === true ? terminal : typeEnds
 }

@@ -1,15 +1,16 @@
 import pg from 'pg'
 import { test, type Test } from 'tap'
-import { createCommitter, type Outcome, type PendingEvent } from '../plugin/committer.js'
-import type { NewEvent } from '../plugin/appender.js'
+import { createCommitter } from '../plugin/committer.js'
 import { createConnection } from '../plugin/connection.js'
 import { createJournal } from '../plugin/journal.js'
+import type { NewEvent, Outcome } from '../plugin/line.js'
 import { migrate } from '../plugin/migrate.js'
-import { createLockMessages, createStatements } from '../plugin/statements.js'
+import { createScripts, createStatements, tablesOf } from '../plugin/statements.js'
 import { createTestDatabase } from './helper/database.js'
 import { observe } from './helper/writing.js'
 
-const OPTIONS = { writeRetryMs: 10_000, maxPendingBytes: 1_000_000 }
+const OPTIONS = { writeRetryMs: 10_000, maxDoubtMs: 60_000, maxPendingBytes: 1_000_000 }
+const TABLES = tablesOf(undefined)
 
 async function start (t: Test, options = OPTIONS) {
   const databaseUrl = await createTestDatabase(t)
@@ -17,28 +18,25 @@ async function start (t: Test, options = OPTIONS) {
   pool.on('error', () => {}) // a session that ends with its database
   t.teardown(() => pool.end())
   await migrate(pool)
-  const committer = createCommitter(createJournal(createConnection(pool, createStatements(undefined, 1_000), options.writeRetryMs), createLockMessages(undefined, 1_000)), options)
+  const committer = createCommitter(createJournal(createConnection(pool, createStatements(TABLES), options.writeRetryMs), createScripts(TABLES)), options)
+  t.teardown(() => { committer.close() })
   /** What became of each event, in the order of the calls; `undefined` before it is known. */
-  const settled: Array<[outcome: Outcome, sequenceNo: number] | undefined> = []
-  const add = (event: NewEvent): void => {
+  const settled: Array<Outcome | undefined> = []
+  const add = (event: Omit<NewEvent, 'settle'>): void => {
     const call = settled.push(undefined) - 1
-    const pending: PendingEvent = {
+    committer.add({
       ...event,
-      bytes: event.payload.length,
-      deadline: 0,
-      unsure: false,
       settle (outcome) {
         t.equal(settled[call], undefined, 'settled once')
-        settled[call] = [outcome, pending.sequenceNo]
+        settled[call] = outcome
       }
-    }
-    committer.add(pending)
+    })
   }
   return { committer, database: await observe(t, databaseUrl), settled, add }
 }
 
-function event (messageId: string, sequenceNo: number, more: Partial<NewEvent> = {}): NewEvent {
-  return { messageId, sequenceNo, eventType: 'answer', payload: '{}', epoch: null, finish: null, ...more }
+function event (messageId: string, sequenceNo: number, more: Partial<NewEvent> = {}): Omit<NewEvent, 'settle'> {
+  return { messageId, sequenceNo, eventType: 'answer', payload: '{}', bytes: 2, writer: null, ending: null, ...more }
 }
 
 test('each event is settled once, with what became of it and the number it got', async (t) => {
@@ -46,15 +44,15 @@ test('each event is settled once, with what became of it and the number it got',
   const messageId = await database.addMessage()
   const missing = messageId.replace(/^......../, '00000000') // in the same lane
 
-  for (const each of [event(messageId, 0), event(messageId, 0, { eventType: 'other' }), event(messageId, 0), event(missing, 0), event(messageId, 9, { epoch: 7 })]) add(each)
+  for (const each of [event(messageId, 0), event(messageId, 0, { eventType: 'other' }), event(messageId, 0), event(missing, 0), event(messageId, 9, { writer: { epoch: 7, next: 9 } })]) add(each)
   await committer.drained()
 
   t.strictSame(settled, [
-    [{ kind: 'committed', repeated: false }, 0],
-    [{ kind: 'committed', repeated: false }, 1],
-    [{ kind: 'committed', repeated: true }, 0],
-    [{ kind: 'missing' }, 0],
-    [{ kind: 'fenced' }, 9]
+    { kind: 'committed', sequenceNo: 0, repeated: false },
+    { kind: 'committed', sequenceNo: 1, repeated: false },
+    { kind: 'committed', sequenceNo: 0, repeated: true },
+    { kind: 'missing', sequenceNo: 0 },
+    { kind: 'fenced', sequenceNo: 9 }
   ])
 })
 
@@ -65,18 +63,18 @@ test('a committer with nothing to do is drained', async (t) => {
   add(event(await database.addMessage(), 0))
   await Promise.all([committer.drained(), committer.drained()])
 
-  t.strictSame(settled, [[{ kind: 'committed', repeated: false }, 0]])
+  t.strictSame(settled, [{ kind: 'committed', sequenceNo: 0, repeated: false }])
 })
 
 test('the status is set in the transaction of the terminal event, or not at all', async (t) => {
   const { committer, database, add } = await start(t)
   await database.refuse()
   const [done, refused, fenced] = await Promise.all([database.addMessage(), database.addMessage(), database.addMessage()])
-  const finish = { status: 'complete', error: null } as const
+  const ending = { status: 'complete', error: null } as const
 
-  add(event(done, 0, { finish }))
-  add(event(refused, 0, { finish, eventType: 'refused' }))
-  add(event(fenced, 0, { finish, epoch: 3 }))
+  add(event(done, 0, { ending }))
+  add(event(refused, 0, { ending, eventType: 'refused' }))
+  add(event(fenced, 0, { ending, writer: { epoch: 3, next: 0 } }))
   await committer.drained()
 
   const [stamps] = await database.query<{ same: boolean }>('select m.xmin = e.xmin as same from messages m join message_events e using (message_id)')
@@ -99,5 +97,5 @@ test('an event that has run out of time is failed with the cause of its last try
   add(event(messageId, 1))
   await committer.drained()
 
-  t.match(settled, [[{ kind: 'failed', error: { message: 'busy', code: '40001' } }, 0], [{ kind: 'committed' }, 1]])
+  t.match(settled, [{ kind: 'failed', sequenceNo: 0, error: { message: 'busy', code: '40001' } }, { kind: 'committed', sequenceNo: 1 }])
 })

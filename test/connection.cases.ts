@@ -2,7 +2,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { createConnection } from '../plugin/connection.js'
 import { NotSentError } from '../plugin/postgres-errors.js'
-import { createStatements } from '../plugin/statements.js'
+import { createStatements, tablesOf } from '../plugin/statements.js'
 import { hurryTimers } from './helper/clock.js'
 import { createTestDatabase } from './helper/database.js'
 import { ask } from './helper/journal.js'
@@ -14,7 +14,7 @@ async function start (t: Test) {
   const pool = new pg.Pool({ connectionString: databaseUrl, max: 1 })
   pool.on('error', () => {})
   t.teardown(() => pool.end())
-  return { pool, databaseUrl, connection: createConnection(pool, createStatements(undefined, 1_000), 10_000) }
+  return { pool, databaseUrl, connection: createConnection(pool, createStatements(tablesOf(undefined)), 10_000) }
 }
 
 t.test('without a connection in time a statement counts as not sent, and one that comes late goes back to the pool', async (t) => {
@@ -41,8 +41,8 @@ t.test('an error of Postgres keeps the connection, and leaves no transaction beh
 t.test('a connection that breaks in a transaction is closed, and nothing is committed', async (t) => {
   const { pool, databaseUrl, connection } = await start(t)
   await pool.query('create table rows (no int)')
-  await t.rejects(connection.transaction('insert into rows values (1); select pg_backend_pid()', async (held, [row]) => {
-    await ask(databaseUrl, 'select pg_terminate_backend($1)', [row?.[0]])
+  await t.rejects(connection.transaction('insert into rows values (1); select pg_backend_pid()', async (held, [, pids = []]) => {
+    await ask(databaseUrl, 'select pg_terminate_backend($1)', pids[0])
     return await held.query('findLatest', [null])
   }))
   t.equal(pool.totalCount, 0)

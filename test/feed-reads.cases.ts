@@ -85,6 +85,7 @@ t.test('a read that fails is tried again, and its readers go on by themselves', 
   await started.app.pg.query('alter table message_events rename to elsewhere')
   await announceGap(started, [messageId])
   while (!started.lines.some(({ msg }) => msg === 'journal: a read failed and will be tried again')) await started.app.pg.query('select 1')
+  await started.app.pg.query('alter table elsewhere disable trigger user') // which would look for the table by its name
   await started.app.pg.query('insert into elsewhere (message_id, sequence_no, event_type) values ($1, 1, \'answer\')', [messageId])
   await started.app.pg.query('alter table elsewhere rename to message_events')
   await reader?.until(({ events }) => events.length === 2)

@@ -17,7 +17,7 @@ function createTopic () {
     async read (_key, cursor) {
       cursors.push(cursor)
       const past = rows.filter((position) => position > cursor)
-      return { frames: past.map((position) => Buffer.from(`${position} `)), rows: past.length, last: past.at(-1) ?? cursor, terminal: false, complete: true }
+      return { frames: past.map((position) => Buffer.from(`${position} `)), rows: past.length, last: past.at(-1) ?? cursor, terminal: null, ends: null, typeEnds: false, complete: true }
     }
   }
   const feed = new Feed({ ...alwaysReady, start: -1, log, reads: createReadQueue(8, createLimitedLog(Fastify().log)) }, 'topic')
@@ -27,9 +27,9 @@ function createTopic () {
     cursors,
     commit (position: number, bytes = 0) {
       rows.push(position)
-      feed.announce({ position, frame: Buffer.from(`${position}${' '.repeat(bytes)} `), terminal: false })
+      feed.announce({ kind: 'entry', entry: { position, frame: Buffer.from(`${position}${' '.repeat(bytes)} `), terminal: null, ends: null } })
     },
-    show (text: string) { feed.announce({ position: null, frame: Buffer.from(text), terminal: false }) },
+    show (text: string) { feed.announce({ kind: 'aside', frame: Buffer.from(text) }) },
     /** A tail that is live at the end of the log. */
     async join () {
       const chunks: Array<readonly Buffer[]> = []
@@ -165,7 +165,7 @@ t.test('a number that is not in the log costs one read, and those who wait are n
   topic.commit(0)
   await turn()
   topic.cursors.length = 0
-  topic.feed.announce({ position: 1_000, frame: Buffer.from('nowhere '), terminal: false })
+  topic.feed.announce({ kind: 'entry', entry: { position: 1_000, frame: Buffer.from('nowhere '), terminal: null, ends: null } })
   for (let i = 0; i < 20; i++) await turn()
   t.same(topic.cursors, [0])
   topic.commit(1)

@@ -42,7 +42,7 @@ t.test('of two processes that write the terminal event that is missing, one does
   const both = gate()
   let arrived = 0
   for (const { app } of [one, two]) {
-    beforeStatements(app, /findMessage/, async () => {
+    beforeStatements(app, /inspect/, async () => {
       if (++arrived === 2) both.open()
       await both.opened // each is about to see that it is missing
     })

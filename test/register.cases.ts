@@ -29,8 +29,8 @@ async function createBase (t: Test, url = redisUrl): Promise<FastifyInstance> {
 }
 
 /** Records an event and reads it back over HTTP. */
-async function proveItWorks (t: Test, app: FastifyInstance): Promise<void> {
-  const messageId = await addMessage(app)
+async function proveItWorks (t: Test, app: FastifyInstance, pg = app.pg): Promise<void> {
+  const messageId = await addMessage({ pg })
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   const reader = await connect(t, `${url}/messages/${messageId}/events`)
   t.ok(await app.journal.recordEvent(messageId, 0, 'answer', {}))
@@ -115,7 +115,7 @@ t.test('a named @fastify/postgres and a namespaced @fastify/redis are used', asy
   await app.register(postgres, { connectionString: await createTestDatabase(t), name: 'answers' })
   await app.register(redis, { url: redisUrl, namespace: 'hints' })
   await app.register(messageJournal, { identify, migrate: true, postgres: 'answers', redis: 'hints' })
-  await proveItWorks(t, app)
+  await proveItWorks(t, app, Object(app.pg).answers)
 })
 
 t.test('a name that no @fastify/postgres has is refused by the option\'s name', async (t) => {

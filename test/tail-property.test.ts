@@ -15,6 +15,8 @@ type Step =
   | { kind: 'commit', skip: number, times: number, terminal: boolean }
   /** An announcement comes again, late, or early and out of order. */
   | { kind: 'repeat', back: number }
+  /** An envelope of a program that does not say that it has committed. */
+  | { kind: 'hint' }
   /** An announcement of a number that no row has or will have. */
   | { kind: 'bogus', ahead: number }
   | { kind: 'uncommitted' }
@@ -33,15 +35,17 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('repeat' as const), back: fc.nat(5) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('bogus' as const), ahead: fc.nat(3) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('uncommitted' as const) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('hint' as const) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('doubt' as const) }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('block' as const, 'unblock' as const), reader }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('rejoin' as const), reader }) },
   { weight: 5, arbitrary: fc.record({ kind: fc.constant('turn' as const) }) }
 )
 
-/** A journal in memory: pages of three rows, read in as many turns of the event loop as `delays` says. */
-function createMemoryLog (delays: number[]) {
+/** A journal in memory: pages of three rows, read in as many turns of the event loop as `delays` says. `leased`: no type ends it. */
+function createMemoryLog (delays: number[], leased: boolean) {
   const rows: Array<{ position: number, terminal: boolean }> = []
+  const state = { ended: false }
   let reads = 0
   const log: Log<number> = {
     compare: (a, b) => a - b,
@@ -51,12 +55,13 @@ function createMemoryLog (delays: number[]) {
       for (let i = 0; i < before; i++) await turn()
       const past = rows.filter(({ position }) => position > cursor)
       const page = past.slice(0, 3)
+      const ends = state.ended ? 'complete' : null
       for (let i = 0; i < after; i++) await turn()
       const last = page.at(-1)
-      return { frames: page.map(({ position }) => frame(position)), rows: page.length, last: last?.position ?? cursor, terminal: last?.terminal ?? false, complete: past.length < 3 }
+      return { frames: page.map(({ position }) => frame(position)), rows: page.length, last: last?.position ?? cursor, terminal: last?.terminal === true ? 'failed' : null, ends, typeEnds: !leased && ends === null, complete: past.length < 3 }
     }
   }
-  return { rows, log }
+  return { rows, state, log }
 }
 
 function frame (position: number): Buffer {
@@ -69,7 +74,7 @@ function createReader (open: (cursor: number, sink: Sink) => Tail<number>) {
   let blocked = false
   let full = false // the tail has been told, and must wait for resume()
   let tail: Tail<number>
-  const received = () => text.split(' ').filter((word) => word !== '' && word !== '?').map(Number)
+  const received = () => text.split(/\s+/).filter((word) => /^\d+$/.test(word)).map(Number)
   let ends = 0
   let isOver = false
   const errors: string[] = []
@@ -100,6 +105,9 @@ function createReader (open: (cursor: number, sink: Sink) => Tail<number>) {
     received,
     get ends () { return ends },
     get isOver () { return isOver },
+    get text () { return text },
+    /** How the server said that the message has ended, the last time. */
+    get how () { return /: end (\w+)\n\n$/.exec(text)?.[1] },
     block () { blocked = true },
     unblock () {
       blocked = full = false
@@ -114,31 +122,33 @@ function createReader (open: (cursor: number, sink: Sink) => Tail<number>) {
 
 t.test('whatever is lost, repeated, late, blocked or cut, every reader gets every row once and in order, and then the end', async () => {
   const logger = createLimitedLog(Fastify({ logger: false }).log)
-  await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60 }), fc.array(fc.nat(3), { minLength: 1, maxLength: 10 }), async (steps, delays) => {
-    const { rows, log } = createMemoryLog(delays)
+  await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60 }), fc.array(fc.nat(3), { minLength: 1, maxLength: 10 }), fc.boolean(), fc.boolean(), async (steps, delays, leased, isHeard) => {
+    const { rows, state, log } = createMemoryLog(delays, leased)
     const feed = new Feed({ ...alwaysReady, start: -1, log, reads: createReadQueue(2, logger) }, 'topic')
     const readers = Array.from({ length: READERS }, () => createReader((cursor, sink) => new Tail(feed, { start: cursor }, sink)))
     const announced: Array<Entry<number>> = []
-    const commit = (skip: number, terminal: boolean): Entry<number> => {
+    const announce = (entry: Entry<number>): void => { feed.announce({ kind: 'entry', entry }) }
+    const commit = (skip: number, terminal: boolean, ends: string | null = null): Entry<number> => {
       const position = (rows.at(-1)?.position ?? -1) + skip
       rows.push({ position, terminal })
-      return { position, frame: frame(position), terminal }
+      return { position, frame: frame(position), terminal: terminal ? 'failed' : null, ends }
     }
     for (const step of steps) {
       switch (step.kind) {
         case 'commit': {
           const entry = commit(step.skip, step.terminal)
-          for (let i = 0; i < step.times; i++) feed.announce(entry)
+          for (let i = 0; i < step.times; i++) announce(entry)
           announced.push(entry)
           break
         }
         case 'repeat': {
           const entry = announced.at(-1 - step.back)
-          if (entry !== undefined) feed.announce(entry)
+          if (entry !== undefined) announce(entry)
           break
         }
-        case 'bogus': feed.announce({ position: BOGUS + step.ahead, frame: Buffer.from('bogus '), terminal: true }); break
-        case 'uncommitted': feed.announce({ position: null, frame: Buffer.from('? '), terminal: false }); break
+        case 'bogus': announce({ position: BOGUS + step.ahead, frame: Buffer.from('bogus '), terminal: 'failed', ends: 'stopped' }); break
+        case 'uncommitted': feed.announce({ kind: 'aside', frame: Buffer.from('? ') }); break
+        case 'hint': feed.announce({ kind: 'hint' }); break
         case 'doubt': feed.doubt(); break
         case 'block': readers[step.reader]?.block(); break
         case 'unblock': readers[step.reader]?.unblock(); break
@@ -146,18 +156,24 @@ t.test('whatever is lost, repeated, late, blocked or cut, every reader gets ever
         case 'turn': await turn()
       }
     }
-    feed.announce(commit(1, true)) // which reveals what was lost before it
+    if (leased) for (const reader of readers) if (reader.ends > 0) throw new Error('a type has ended a message with a lease')
+    state.ended = leased
+    const end = commit(1, true, leased ? 'complete' : null)
+    // Which reveals what was lost before it; or the tick does
+    if (isHeard) announce(end)
     const expected = rows.map(({ position }) => position)
     for (const reader of readers) {
       reader.unblock()
       // A reader that a terminal event in the middle has ended comes back for what follows
-      for (let turns = 0; reader.received().length < expected.length || reader.ends === 0; turns++) {
+      for (let turns = 0; reader.received().length < expected.length || reader.how === undefined; turns++) {
         if (reader.isOver) reader.rejoin()
+        if (turns % 20 === 0) feed.advance(end.position)
         if (turns > 1_000) throw new Error(`stuck at ${reader.received().join()} of ${expected.join()}`)
         await turn()
       }
       const received = reader.received()
       if (received.join() !== expected.join()) throw new Error(`received ${received.join()} of ${expected.join()}`)
+      if (reader.how !== (leased ? 'complete' : 'failed')) throw new Error(`ended as ${reader.how}: ${JSON.stringify(reader.text)}`)
       if (reader.errors.length > 0) throw new Error(reader.errors.join())
     }
   }), { numRuns: 2_000 })

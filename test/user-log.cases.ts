@@ -24,7 +24,7 @@ async function startLog (t: Test, options: Partial<UserLogOptions> = {}) {
     },
     /** The ids of the frames of the next page, `notice` for a frame without one; and where the page ends. */
     async read (cursor: string) {
-      const page = await log.read(user, cursor, false)
+      const page = await log.read(user, cursor, false, false)
       const frames = page.frames.join('').split('\n\n').filter((frame) => frame !== '')
       return { ids: frames.map((frame) => /^id: (.*)$/m.exec(frame)?.[1] ?? 'notice'), last: page.last, complete: page.complete, rows: page.rows }
     }

@@ -40,11 +40,10 @@ export async function makeMessage (databaseUrl: string, { messageId = randomUUID
   return messageId
 }
 
-/** The same in an app's database, whatever the name of its @fastify/postgres. */
-export async function addMessage ({ pg }: FastifyInstance, userId = 'ada'): Promise<string> {
+/** The same in an app's database. */
+export async function addMessage ({ pg }: Pick<FastifyInstance, 'pg'>, userId = 'ada'): Promise<string> {
   const messageId = randomUUID()
-  const { pool } = pg.pool === undefined ? Object.values(pg)[0] : pg
-  await pool.query('insert into messages (message_id, user_id) values ($1, $2)', [messageId, userId])
+  await pg.query('insert into messages (message_id, user_id) values ($1, $2)', [messageId, userId])
   return messageId
 }
 
