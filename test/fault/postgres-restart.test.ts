@@ -97,8 +97,8 @@ for (const overload of ['status', 'in-band'] as const) {
     t.equal(stop.status, 503)
     t.match(stop.headers.get('retry-after'), /^[2-6]$/)
 
-    // Another program's commit is announced while this app cannot ask Postgres: it is delivered, the one after a gap waits.
-    const announce = async (no: number) => await app.redis.publish(`channel:${messageId}`, `{"message_id":"${messageId}","sequence_no":${no},"event_type":"answer","payload":{"no":${no}}}`)
+    // Another process's commit is announced while this app cannot ask Postgres: it is delivered, the one after a gap waits.
+    const announce = async (no: number) => await app.redis.publish(`channel:${messageId}`, `{"message_id":"${messageId}","sequence_no":${no},"event_type":"answer","payload":{"no":${no}},"committed":true}`)
     await announce(1)
     await reader.until(has(2))
     await announce(3)
