@@ -4,6 +4,7 @@ import { askRedis } from '../../demo/services/redis.js'
 import { CheckError } from './checks.js'
 import { startRemote, type Methods, type Remote } from './remote.js'
 import type { RemoteRuntime, RuntimeConfig, RuntimeMethods } from './runtime.js'
+import { clearTables, withoutTriggers } from './tables.js'
 
 export interface BenchOptions {
   rounds: number
@@ -16,6 +17,8 @@ export interface BenchOptions {
 /** What a scenario has to work with: private servers, processes, and a way to ask the database. */
 export interface Bench extends BenchOptions {
   readonly servers: RuntimeConfig
+  /** The same servers, for a contender that writes into the tables without the library. */
+  readonly otherServers: RuntimeConfig
   /** Where the servers' data is, on a disk. */
   readonly folder: string
   query<Row extends pg.QueryResultRow> (sql: string, values?: unknown[]): Promise<Row[]>
@@ -55,6 +58,7 @@ export function createBench (servers: RuntimeConfig, folder: string, options: Be
 
   const bench: Bench = {
     servers,
+    otherServers: { ...servers, databaseUrl: withoutTriggers(servers.databaseUrl) },
     folder,
     ...options,
     query: async <Row extends pg.QueryResultRow>(sql: string, values?: unknown[]) => (await pool.query<Row>(sql, values)).rows,
@@ -74,13 +78,13 @@ export function createBench (servers: RuntimeConfig, folder: string, options: Be
           checkComplaints(file, complaints)
         }
       }
-      const url = await app.call('start', { ...servers, ...config, ...file === OURS && profiling() })
+      const url = await app.call('start', { ...file === OURS ? servers : bench.otherServers, ...config, ...file === OURS && profiling() })
       closers.push(app.end)
       return { app, url }
     },
     clearRedis: async () => { await askRedis(servers.redisUrl, 'FLUSHALL') },
     async clear () {
-      await pool.query('truncate messages, message_events')
+      await clearTables(async (sql) => await pool.query(sql))
       await bench.checkpoint()
     },
     async checkpoint () { await pool.query('checkpoint') },

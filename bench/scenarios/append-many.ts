@@ -14,7 +14,7 @@ export async function prepareAppend (bench: Bench, producers: number): Promise<C
   const { app: ours } = await bench.startRuntime('ours/app.ts')
   const { app: peer } = await bench.startRuntime('peers/handwritten.ts')
   const limit = await bench.start<InsertMethods>('limits/insert.ts')
-  await limit.call('start', bench.servers)
+  await limit.call('start', bench.otherServers)
 
   async function insertBatches (connections: number, durationMs: number): Promise<number> {
     await bench.clear()

@@ -6,6 +6,7 @@ import { freeBytes } from '../harness/machine.js'
 import { migrate } from '../harness/migrate.js'
 import type { Remote } from '../harness/remote.js'
 import type { Sample, Scenario } from '../harness/scenario.js'
+import { clearTables } from '../harness/tables.js'
 import { messageIdOf, messageIds } from '../harness/workload.js'
 import type { CannonMethods } from '../load/cannon.js'
 import { perSecond } from './appending.js'
@@ -54,7 +55,7 @@ async function createMeasure (bench: Bench, cannon: Remote<CannonMethods>, name:
     await checkRows({ query }, appended.events, next)
     next += PRODUCERS
     if (messages === 1) {
-      await query('truncate messages, message_events')
+      await clearTables(query)
       await fillInBulk(databaseUrl, filling)
     }
     return perSecond(appended)

@@ -25,6 +25,7 @@ t.test('a row that is missing, too many, misnumbered or altered fails the run', 
   await t.rejects(checkRows(bench, 31), { name: 'CheckError' })
   await t.rejects(checkRows(bench, 29), { name: 'CheckError' })
 
+  await bench.query('alter table message_events disable trigger journal_refuse_renumbering')
   await bench.query('update message_events set sequence_no = 10 where sequence_no = 9 and message_id = $1', [messageIdOf(1)])
   await bench.query('update message_events set payload = $2 where sequence_no = 10 and message_id = $1', [messageIdOf(1), JSON.stringify(payloadOf(keyOf(messageIdOf(1)), 10))])
   await t.rejects(checkRows(bench, 30), { message: /gap/ })
