@@ -1,7 +1,12 @@
 import type { Bench } from './bench.js'
 import type { Machine } from './machine.js'
 import type { Result } from './results.js'
-import type { Contender, Sample, Scenario } from './scenario.js'
+import type { Contender, Measure, Sample, Scenario } from './scenario.js'
+
+interface Entrant extends Contender {
+  measure: Measure
+  samples: Sample[]
+}
 
 /**
  * The rounds of one scenario: in each, every contender is measured once, and another one is the first. Rejects with the
@@ -23,19 +28,21 @@ export async function runScenario (scenario: Scenario, bench: Bench, machine: Ma
 }
 
 async function measureRounds (scenario: Scenario, bench: Bench): Promise<Result['contenders']> {
-  const contenders = await scenario.prepare(bench)
-  const samples = new Map<Contender, Sample[]>(contenders.map((contender) => [contender, []]))
+  const entrants: Entrant[] = []
+  for (const contender of await scenario.prepare(bench)) {
+    entrants.push({ ...contender, measure: await contender.start(), samples: [] })
+  }
   for (let round = 0; round < bench.rounds; round++) {
-    for (const contender of rotated(contenders, round)) {
-      if (contender.once === true && round > 0) continue
+    for (const { name, once, measure, samples } of rotated(entrants, round)) {
+      if (once === true && round > 0) continue
       try {
-        samples.get(contender)?.push(await contender.measure())
+        samples.push(await measure())
       } catch (error) {
-        throw new Error(`${scenario.name}, round ${round + 1}: ${contender.name} failed`, { cause: error })
+        throw new Error(`${scenario.name}, round ${round + 1}: ${name} failed`, { cause: error })
       }
     }
   }
-  return contenders.map((contender) => ({ name: contender.name, what: contender.what, samples: samples.get(contender) ?? [] }))
+  return entrants.map(({ name, what, samples }) => ({ name, what, samples }))
 }
 
 function rotated<T> (items: readonly T[], by: number): T[] {

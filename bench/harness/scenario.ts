@@ -11,6 +11,9 @@ export interface Metric {
   chart?: boolean
 }
 
+/** One measurement. Throws when a count, an order or a byte is wrong. A metric that it has no value for is left out. */
+export type Measure = () => Promise<Sample>
+
 /** Somebody who does the scenario's work. */
 export interface Contender {
   name: ContenderName
@@ -18,8 +21,8 @@ export interface Contender {
   what: string
   /** Measured in the first round only, where it takes long. */
   once?: boolean
-  /** One measurement. Throws when a count, an order or a byte is wrong. A metric that it has no value for is left out. */
-  measure (): Promise<Sample>
+  /** Starts what this contender needs and warms it up; called at most once. */
+  start (): Measure | Promise<Measure>
 }
 
 /** `ours` and the three kinds it is compared with; a scenario that compares ours with ours names them as it likes. */
@@ -50,6 +53,6 @@ export interface Scenario {
   goals: Goal[]
   /** Why a contender is not there. */
   absent: Partial<Record<ContenderName, string>>
-  /** Starts what it needs, fills tables, warms up. What it starts through `bench` is ended after the scenario. */
+  /** Starts the load and fills the tables. What it starts through `bench` is ended after the scenario. */
   prepare (bench: Bench): Promise<Contender[]>
 }

@@ -5,7 +5,7 @@ import { checkRows } from '../harness/checks.js'
 import { freeBytes } from '../harness/machine.js'
 import { migrate } from '../harness/migrate.js'
 import type { Remote } from '../harness/remote.js'
-import type { Sample, Scenario } from '../harness/scenario.js'
+import type { Measure, Scenario } from '../harness/scenario.js'
 import { clearTables } from '../harness/tables.js'
 import { messageIdOf, messageIds } from '../harness/workload.js'
 import type { CannonMethods } from '../load/cannon.js'
@@ -36,7 +36,12 @@ async function createDatabase (bench: Bench, name: string): Promise<string> {
 }
 
 /** Measures an app on a table with so many messages; what it appends is left where the table is large, and goes where it would not be small any more. */
-async function createMeasure (bench: Bench, cannon: Remote<CannonMethods>, name: string, messages: number): Promise<() => Promise<Sample>> {
+async function createMeasure (
+  bench: Bench,
+  cannon: Remote<CannonMethods>,
+  name: string,
+  messages: number
+): Promise<Measure> {
   const databaseUrl = await createDatabase(bench, name)
   const filling = { messages, rows: ROWS, finished: true }
   await fillInBulk(databaseUrl, filling)
@@ -94,8 +99,12 @@ another, ${REPLAYED_MESSAGES} different ones where there are so many. Rows have 
     if (!bench.quick && await freeBytes(bench.folder) < DISK_BYTES) throw new Error(`${DISK_BYTES / 1e9} GB of free disk are needed in ${bench.folder}`)
     const cannon = await bench.start<CannonMethods>('load/cannon.ts')
     return [
-      { name: SMALL, what: 'ours', measure: await createMeasure(bench, cannon, 'journal_small', 1) },
-      { name: LARGE, what: 'ours', measure: await createMeasure(bench, cannon, 'journal_large', bench.scaled(MESSAGES)) }
+      { name: SMALL, what: 'ours', start: () => createMeasure(bench, cannon, 'journal_small', 1) },
+      {
+        name: LARGE,
+        what: 'ours',
+        start: () => createMeasure(bench, cannon, 'journal_large', bench.scaled(MESSAGES))
+      }
     ]
   }
 }
