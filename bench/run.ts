@@ -12,6 +12,7 @@ import { startPostgres } from '../demo/services/postgres.js'
 import { startRedis } from '../demo/services/redis.js'
 import { createBench, type BenchOptions } from './harness/bench.js'
 import { drawChart } from './harness/chart.js'
+import { findLibrary } from './harness/library.js'
 import { describeMachine, isOnDisk } from './harness/machine.js'
 import { migrate } from './harness/migrate.js'
 import { report, section } from './harness/report.js'
@@ -35,7 +36,8 @@ const { values: { only, rounds, quick, profile } } = parseArgs({
 })
 
 const closers: Array<() => Promise<unknown>> = []
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupt)
+let interrupted = false
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, interrupt)
 try {
   process.exitCode = await main(chosen(), { rounds: roundsOf(rounds), quick, profiles: profile ? PROFILES : null })
 } catch (error) {
@@ -49,8 +51,10 @@ async function close (): Promise<void> {
   for (const close of closers.splice(0).reverse()) await close()
 }
 
-/** The processes that measure end with this one. */
+/** The processes that measure end with this one. Ctrl-C comes twice, from the terminal and from npm. */
 async function interrupt (signal: NodeJS.Signals): Promise<void> {
+  if (interrupted) return
+  interrupted = true
   await close()
   process.exit(128 + constants.signals[signal])
 }
@@ -74,8 +78,9 @@ async function main (chosen: readonly Scenario[], options: BenchOptions): Promis
   const redis = await startRedis()
   closers.push(() => redis.stop())
   if (redis.kind === 'js-redis-server') throw new Error('redis-server or valkey-server is needed: the stand-in would be what is measured')
-  await migrate(postgres.url)
-  const bench = createBench({ databaseUrl: postgres.url, redisUrl: redis.url }, folder, options)
+  const library = await findLibrary(fileURLToPath(new URL('..', import.meta.url)))
+  await migrate(postgres.url, library)
+  const bench = createBench(library, { databaseUrl: postgres.url, redisUrl: redis.url }, folder, options)
   closers.push(bench.close)
 
   const machine = await describeMachine(bench)
