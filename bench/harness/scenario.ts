@@ -21,6 +21,8 @@ export interface Contender {
   what: string
   /** Measured in the first round only, where it takes long. */
   once?: boolean
+  /** It runs the library. With `--against`, the older revision does the same, as a contender of its own. */
+  library?: boolean
   /** Starts what this contender needs and warms it up; called at most once. */
   start (): Measure | Promise<Measure>
 }
@@ -53,6 +55,9 @@ export interface Scenario {
   goals: Goal[]
   /** Why a contender is not there. */
   absent: Partial<Record<ContenderName, string>>
-  /** Starts the load and fills the tables. What it starts through `bench` is ended after the scenario. */
+  /**
+   * Starts the load and fills the tables. What it starts through `bench` is ended after the scenario. With `--against`,
+   * it is called once for each of the two revisions, with a bench that has that revision's database.
+   */
   prepare (bench: Bench): Promise<Contender[]>
 }

@@ -11,7 +11,7 @@ export const append1: Scenario = {
   async prepare (bench) {
     const start = (file: string, publishes = true) => async () => await createAppend(bench, file, 1, publishes)
     return [
-      { name: 'ours', what: '`message.record`', start: start('ours/app.ts') },
+      { name: 'ours', what: '`message.record`', library: true, start: start('ours/app.ts') },
       {
         name: 'limit',
         what: 'one prepared INSERT by `pg` into the same table',

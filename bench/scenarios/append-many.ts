@@ -12,7 +12,12 @@ const WARM_UP_MS = 300
 /** Many producers, each of which awaits each of its events; the limit gets the same rows in the largest batches that ours makes. */
 export async function prepareAppend (bench: Bench, producers: number): Promise<Contender[]> {
   return [
-    { name: 'ours', what: '`message.record`', start: () => createAppend(bench, 'ours/app.ts', producers) },
+    {
+      name: 'ours',
+      what: '`message.record`',
+      library: true,
+      start: () => createAppend(bench, 'ours/app.ts', producers)
+    },
     {
       name: 'limit',
       what: 'the same rows through `unnest`, 1,000 an INSERT; the best of 1, 2 and 4 connections',

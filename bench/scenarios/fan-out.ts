@@ -36,6 +36,7 @@ each viewer gets, and the table. The limit writes the same bytes without a datab
       {
         name: 'ours',
         what: '`message.record`, and viewers of the reconnect route',
+        library: true,
         start: start('ours', OURS_IN_FLIGHT)
       },
       { name: 'limit', what: 'bare `http`, the same bytes to as many sockets', start: start('bare') },

@@ -90,11 +90,11 @@ another, ${REPLAYED_MESSAGES} different ones where there are so many. Rows have 
   async prepare (bench) {
     const cannon = await bench.start<CannonMethods>('load/cannon.ts')
     return [
-      { name: SMALL, what: 'ours', start: () => createMeasure(bench, cannon, 'journal_small', 1) },
+      { name: SMALL, what: 'ours', library: true, start: () => createMeasure(bench, cannon, 'journal_small', 1) },
       {
         name: LARGE,
         what: 'ours',
-
+        library: true,
         async start () {
           await needDisk(bench)
           return await createMeasure(bench, cannon, 'journal_large', bench.scaled(MESSAGES))

@@ -126,6 +126,7 @@ an event still reaches viewers. The peer has ${PEER_VIEWERS.toLocaleString('en-U
       {
         name: 'ours',
         what: 'the reconnect route',
+        library: true,
         start: start({ which: 'ours', viewers, replays: true, idles: true })
       },
       {

@@ -32,7 +32,12 @@ what resumable-stream and better-sse send is not committed.`.replaceAll('\n', ' 
     }
 
     return [
-      { name: 'ours', what: '`message.record`, and viewers of the reconnect route', start: start('ours') },
+      {
+        name: 'ours',
+        what: '`message.record`, and viewers of the reconnect route',
+        library: true,
+        start: start('ours')
+      },
       { name: 'limit', what: 'bare `http`, the same bytes to as many sockets', start: start('bare') },
       {
         name: 'peer',

@@ -49,7 +49,12 @@ gets, and the table. What resumable-stream and better-sse send is not committed.
     }
 
     return [
-      { name: 'ours', what: '`message.record`, and a viewer of the reconnect route', start: start('ours') },
+      {
+        name: 'ours',
+        what: '`message.record`, and a viewer of the reconnect route',
+        library: true,
+        start: start('ours')
+      },
       {
         name: 'limit',
         what: 'one prepared INSERT, a bare PUBLISH, and a subscriber',

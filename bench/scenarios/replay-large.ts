@@ -76,7 +76,7 @@ resident size of the app's process over that before the request. Checked: every 
       return await measureReplay(bench, replayer, file, live)
     }
     return [
-      { name: 'ours', what: 'the reconnect route', start: start('ours/app.ts') },
+      { name: 'ours', what: 'the reconnect route', library: true, start: start('ours/app.ts') },
       {
         name: 'limit',
         what: `\`COPY (SELECT payload …) TO STDOUT\` by ${copy.client}`,

@@ -40,7 +40,7 @@ Checked: every byte of every body; an answer that is not a 200, a failed connect
     }
 
     return [
-      { name: 'ours', what: 'the reconnect route', start: start('ours/app.ts') },
+      { name: 'ours', what: 'the reconnect route', library: true, start: start('ours/app.ts') },
       {
         name: 'limit',
         what: 'bare `http`, from memory',

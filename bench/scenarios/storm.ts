@@ -72,11 +72,12 @@ the new process from when it listens until the last viewer has its last row. Che
       return await measureStorm(bench, viewers, file, crowd, comeBack)
     }
     return [
-      { name: 'ours', what: 'the reconnect route', start: start('ours/app.ts', VIEWERS, 'told') },
+      { name: 'ours', what: 'the reconnect route', library: true, start: start('ours/app.ts', VIEWERS, 'told') },
       {
         name: 'ours, at once',
         what: 'the same, without the wait; once',
         once: true,
+        library: true,
         start: start('ours/app.ts', VIEWERS, 'at once')
       },
       {

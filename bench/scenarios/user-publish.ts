@@ -76,7 +76,7 @@ PUBLISH does not wait for the id that XADD answers with.`.replaceAll('\n', ' '),
   },
   async prepare (bench) {
     return [
-      { name: 'ours', what: '`publishUserEvent`', start: () => startOurs(bench) },
+      { name: 'ours', what: '`publishUserEvent`', library: true, start: () => startOurs(bench) },
       { name: 'limit', what: 'bare pipelines of XADD and PUBLISH', start: () => startLimit(bench) }
     ]
   }

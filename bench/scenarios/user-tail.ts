@@ -53,6 +53,7 @@ The share of a core is that of the app's process meanwhile. Checked: every notif
       {
         name: 'ours',
         what: '`publishUserEvent`, and a viewer of the route for each user',
+        library: true,
         start: start('ours/app.ts')
       },
       {
