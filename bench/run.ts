@@ -1,45 +1,45 @@
 /**
- * `npm run bench [-- --only NAME] [--rounds N] [--quick] [--profile]`: measures on a private Postgres and a private Redis, and
- * writes results.md, results.json and charts/. With `--only`, the other scenarios' results stay as they are; a quick run
- * writes nothing. Exits with 1 when a count, an order or a byte was wrong; a goal that is missed is in the report.
+ * `npm run bench [-- SCENARIO …] [OPTIONS]`, see `--help`: measures on a private Postgres and a private Redis, and
+ * writes results.md, results.json and charts/. The results of scenarios that are not run stay as they are. A quick run,
+ * and one against another revision, write nothing. Exits with 1 when a count, an order or a byte was wrong; a goal that
+ * is missed is in the report.
  */
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { startPostgres } from '../demo/services/postgres.js'
 import { startRedis } from '../demo/services/redis.js'
-import { createBench, type BenchOptions } from './harness/bench.js'
+import { parseArguments, USAGE, type Arguments } from './harness/arguments.js'
+import { createBench } from './harness/bench.js'
 import { drawChart } from './harness/chart.js'
+import { comparison } from './harness/comparison.js'
+import { findLibrary, type Library } from './harness/library.js'
 import { describeMachine, isOnDisk } from './harness/machine.js'
 import { migrate } from './harness/migrate.js'
 import { report, section } from './harness/report.js'
 import type { Result } from './harness/results.js'
+import { findRevision } from './harness/revision.js'
 import { runScenario } from './harness/run-scenario.js'
-import type { Scenario } from './harness/scenario.js'
+import { UsageError } from './harness/usage-error.js'
+import { buildRevision } from './harness/worktree.js'
 import { scenarios } from './scenarios/index.js'
 
-const here = fileURLToPath(new URL('.', import.meta.url))
+const root = fileURLToPath(new URL('..', import.meta.url))
+const here = join(root, 'bench')
 const RESULTS = join(here, 'results.json')
 const PROFILES = join(here, 'profiles')
-const DEFAULT_ROUNDS = 3
-
-const { values: { only, rounds, quick, profile } } = parseArgs({
-  options: {
-    only: { type: 'string', multiple: true, default: [] },
-    rounds: { type: 'string' },
-    quick: { type: 'boolean', default: false },
-    profile: { type: 'boolean', default: false }
-  }
-})
 
 const closers: Array<() => Promise<unknown>> = []
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupt)
+let interrupted = false
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, interrupt)
 try {
-  process.exitCode = await main(chosen(), { rounds: roundsOf(rounds), quick, profiles: profile ? PROFILES : null })
+  const parsed = parseArguments(process.argv.slice(2), scenarios.map(({ name }) => name))
+  if (parsed.help) console.log(USAGE)
+  else process.exitCode = await main(parsed)
 } catch (error) {
-  console.error('The benchmark could not be run:', error)
+  const shown = error instanceof UsageError ? error.message : error
+  if (!interrupted) console.error('The benchmark could not be run:', shown)
   process.exitCode = 1
 } finally {
   await close()
@@ -49,24 +49,16 @@ async function close (): Promise<void> {
   for (const close of closers.splice(0).reverse()) await close()
 }
 
-/** The processes that measure end with this one. */
+/** The processes that measure end with this one. Ctrl-C comes twice, from the terminal and from npm. */
 async function interrupt (signal: NodeJS.Signals): Promise<void> {
+  if (interrupted) return
+  interrupted = true
   await close()
   process.exit(128 + constants.signals[signal])
 }
 
-function roundsOf (text: string | undefined): number {
-  if (text === undefined) return quick ? 1 : DEFAULT_ROUNDS
-  if (!/^[1-9]\d*$/.test(text)) throw new Error(`--rounds must be a whole number, at least 1, not ${text}`)
-  return Number(text)
-}
-
-function chosen (): readonly Scenario[] {
-  for (const name of only) if (!scenarios.some((scenario) => scenario.name === name)) throw new Error(`no scenario is called ${name}; there are: ${scenarios.map(({ name }) => name).join(', ')}`)
-  return only.length === 0 ? scenarios : scenarios.filter(({ name }) => only.includes(name))
-}
-
-async function main (chosen: readonly Scenario[], options: BenchOptions): Promise<number> {
+async function main (options: Arguments): Promise<number> {
+  const older = options.against === null ? null : await build(options.against)
   const folder = await makeFolder()
   closers.push(() => rm(folder, { recursive: true, force: true }))
   const postgres = await startPostgres({ dataDir: join(folder, 'postgres'), persistent: false })
@@ -74,20 +66,25 @@ async function main (chosen: readonly Scenario[], options: BenchOptions): Promis
   const redis = await startRedis()
   closers.push(() => redis.stop())
   if (redis.kind === 'js-redis-server') throw new Error('redis-server or valkey-server is needed: the stand-in would be what is measured')
-  await migrate(postgres.url)
-  const bench = createBench({ databaseUrl: postgres.url, redisUrl: redis.url }, folder, options)
+  const library = await findLibrary(root)
+  await migrate(postgres.url, library)
+  const { rounds, quick, profile } = options
+  const servers = { databaseUrl: postgres.url, redisUrl: redis.url }
+  const bench = createBench(library, servers, folder, { rounds, quick, profiles: profile ? PROFILES : null })
   closers.push(bench.close)
+  const rival = older && { library: older, bench: await bench.withLibrary(older), alone: options.onlyAgainst }
 
   const machine = await describeMachine(bench)
   let failed = 0
-  for (const scenario of chosen) {
+  for (const scenario of scenarios) {
+    if (options.scenarios.length > 0 && !options.scenarios.includes(scenario.name)) continue
     const startedAt = performance.now()
     console.error(`${scenario.name} …`)
     try {
-      const result = await runScenario(scenario, bench, machine)
-      console.log(`\n${section(result, machine)}\n`)
+      const result = await runScenario(scenario, bench, machine, rival)
+      console.log(`\n${older === null ? section(result, machine) : comparison(result, older.name)}\n`)
       console.error(`${scenario.name}: ${Math.round((performance.now() - startedAt) / 1_000)} s`)
-      if (!options.quick) await save(result)
+      if (!quick && older === null) await save(result)
     } catch (error) {
       failed++
       console.error(`${scenario.name} FAILED:`, error)
@@ -96,9 +93,16 @@ async function main (chosen: readonly Scenario[], options: BenchOptions): Promis
   return failed === 0 ? 0 : 1
 }
 
+/** The revision that ours is compared with. */
+async function build (text: string): Promise<Library> {
+  const revision = await findRevision(root, text)
+  console.error(`building ${revision.hash} (${revision.subject}) …`)
+  return await buildRevision(root, revision, (close) => { closers.push(close) })
+}
+
 /** On a disk, since it is the disk that a commit waits for. */
 async function makeFolder (): Promise<string> {
-  for (const parent of [tmpdir(), '/var/tmp', join(here, '..', 'node_modules')]) {
+  for (const parent of [tmpdir(), '/var/tmp', join(root, 'node_modules')]) {
     if (await isOnDisk(parent).catch(() => false)) return await mkdtemp(join(parent, 'journal-bench-'))
   }
   throw new Error('no folder for temporary files is on a disk')

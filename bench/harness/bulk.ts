@@ -1,5 +1,6 @@
 import pg from 'pg'
 import type { Filling } from './filling.js'
+import { setNumbers, withoutTriggers } from './tables.js'
 import { EVENT_TYPE, END_PAYLOAD, END_TYPE, messageIdSql, payloadSql, USER_ID } from './workload.js'
 
 /** A session's memory for building an index. */
@@ -10,9 +11,10 @@ const CONNECTIONS = 2
  * Fills an empty journal with messages, as fast as the server can: without the indexes and keys of `message_events`, which are then
  * made again from their own definitions. Ends with the rows on disk and known to the planner.
  */
-export async function fillInBulk (databaseUrl: string, { messages, rows, finished }: Omit<Filling, 'first'>): Promise<void> {
+export async function fillInBulk (databaseUrl: string, filling: Omit<Filling, 'first'>): Promise<void> {
+  const { messages, rows, finished } = filling
   const clients = await Promise.all(Array.from({ length: CONNECTIONS }, async () => {
-    const client = new pg.Client({ connectionString: databaseUrl })
+    const client = new pg.Client({ connectionString: withoutTriggers(databaseUrl) })
     await client.connect()
     return client
   }))
@@ -27,6 +29,7 @@ export async function fillInBulk (databaseUrl: string, { messages, rows, finishe
   }))
   await client.query(`set maintenance_work_mem = '${BUILD_MEMORY}'`)
   for (const sql of restore) await client.query(sql)
+  await setNumbers(async (sql, values) => (await client.query<pg.QueryResultRow>(sql, values)).rows, filling)
   await client.query('vacuum analyze messages, message_events')
   await client.query('checkpoint')
   for (const client of clients) await client.end()

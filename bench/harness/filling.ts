@@ -1,4 +1,5 @@
 import type { Bench } from './bench.js'
+import { setNumbers } from './tables.js'
 import { END_PAYLOAD, END_TYPE, EVENT_TYPE, messageIdSql, payloadSql, USER_ID } from './workload.js'
 
 export interface Filling {
@@ -15,7 +16,8 @@ export interface Filling {
  * Rows as the contenders would have written them, message by message, by the server itself; then on disk, and known to the planner. The zero
  * makes the messages the outer loop.
  */
-export async function fill (bench: Pick<Bench, 'query'>, { first = 0, messages, rows, finished }: Filling): Promise<void> {
+export async function fill (bench: Pick<Bench, 'query'>, filling: Filling): Promise<void> {
+  const { first = 0, messages, rows, finished } = filling
   await bench.query(`
     insert into messages (message_id, user_id, status)
     select ${messageIdSql('n')}, $1, $2 from generate_series($3::int, $4::int) n`,
@@ -26,6 +28,7 @@ export async function fill (bench: Pick<Bench, 'query'>, { first = 0, messages, 
       (case when n = $1 then '${JSON.stringify(END_PAYLOAD)}' else ${payloadSql('id', 'n')} end)::json
     from generate_series($2::int, $3::int) message, lateral (select ${messageIdSql('message')} as id) ids, lateral generate_series(0, $4::int - 1 + 0 * message) n`,
   [finished ? rows - 1 : -1, first, first + messages - 1, rows])
+  await setNumbers(bench.query, filling)
   await bench.query('vacuum analyze messages, message_events')
   await bench.query('checkpoint')
 }

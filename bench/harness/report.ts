@@ -30,26 +30,35 @@ export function report (results: readonly Result[]): string {
 
 /** One scenario, as it is shown while the run goes on. */
 export function section (result: Result, machine: Machine): string {
-  const metrics = Object.entries(result.metrics)
   return [
     `## ${result.title}`,
     result.description,
-    table(['', '', ...metrics.map(([, { title }]) => title)], result.contenders.map(({ name, what }) => [
-      name === 'ours' ? '**ours**' : name,
-      what,
-      ...metrics.map(([metric, { unit }]) => {
-        const values = valuesOf(result.contenders, name, metric)
-        return values.length === 0 ? '–' : formatSummary(summarize(values), withSpace(unit))
-      })
-    ])),
+    figures(result),
     ...Object.entries(result.absent).map(([name, why]) => `Without ${name}: ${why}.`),
-    table(['goal', 'reached', ''], goalRows(result)),
+    goals(result),
     `![${result.title}](charts/${result.name}.svg)`,
     ...isDeepStrictEqual(result.machine, machine) ? [] : [`Measured on ${result.date}. ${describe(result.machine)}`]
   ].join('\n\n')
 }
 
-function goalRows (result: Result): string[][] {
+/** A row for each contender. */
+export function figures (result: Pick<Result, 'contenders' | 'metrics'>): string {
+  const metrics = Object.entries(result.metrics)
+  return table(['', '', ...metrics.map(([, { title }]) => title)], result.contenders.map(({ name, what }) => [
+    name === 'ours' ? '**ours**' : name,
+    what,
+    ...metrics.map(([metric, { unit }]) => {
+      const values = valuesOf(result.contenders, name, metric)
+      return values.length === 0 ? '–' : formatSummary(summarize(values), withSpace(unit))
+    })
+  ]))
+}
+
+export function goals (result: Pick<Result, 'contenders' | 'metrics' | 'goals'>): string {
+  return table(['goal', 'reached', ''], goalRows(result))
+}
+
+function goalRows (result: Pick<Result, 'contenders' | 'metrics' | 'goals'>): string[][] {
   return result.goals.map((goal) => {
     const { reached, met } = judge(goal, result.contenders)
     return [goal.text, formatSummary(reached, unitOf(goal, result.metrics)), met === null ? 'no goal is set' : met ? 'met' : '**missed**']
@@ -66,6 +75,6 @@ function anchor (title: string): string {
   return title.toLowerCase().replaceAll(/[^\w\- ]/g, '').replaceAll(' ', '-')
 }
 
-function table (head: string[], rows: string[][]): string {
+export function table (head: string[], rows: string[][]): string {
   return [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
 }

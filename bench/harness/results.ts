@@ -9,6 +9,13 @@ export interface Result extends Pick<Scenario, 'name' | 'title' | 'description' 
   date: string
   contenders: Array<Pick<Contender, 'name' | 'what'> & { samples: Sample[] }>
   goals: Goal[]
+  /** By their names: ours, and the same at another revision. Only with `--against`, whose results are not written. */
+  pairs?: Pair[]
+}
+
+export interface Pair {
+  ours: ContenderName
+  theirs: ContenderName
 }
 
 export interface Judgement {

@@ -9,6 +9,8 @@ import { serve } from './serve.js'
 export interface RuntimeConfig {
   databaseUrl: string
   redisUrl: string
+  /** The URL of the library's module, for the app that loads it. */
+  plugin: string
   /** Default: a free one. */
   port?: number
   /** Statements and delays of the event loop are counted; it costs a little. */

@@ -11,6 +11,9 @@ export interface Metric {
   chart?: boolean
 }
 
+/** One measurement. Throws when a count, an order or a byte is wrong. A metric that it has no value for is left out. */
+export type Measure = () => Promise<Sample>
+
 /** Somebody who does the scenario's work. */
 export interface Contender {
   name: ContenderName
@@ -18,8 +21,10 @@ export interface Contender {
   what: string
   /** Measured in the first round only, where it takes long. */
   once?: boolean
-  /** One measurement. Throws when a count, an order or a byte is wrong. A metric that it has no value for is left out. */
-  measure (): Promise<Sample>
+  /** It runs the library. With `--against`, the older revision does the same, as a contender of its own. */
+  library?: boolean
+  /** Starts what this contender needs and warms it up; called at most once. */
+  start (): Measure | Promise<Measure>
 }
 
 /** `ours` and the three kinds it is compared with; a scenario that compares ours with ours names them as it likes. */
@@ -50,6 +55,9 @@ export interface Scenario {
   goals: Goal[]
   /** Why a contender is not there. */
   absent: Partial<Record<ContenderName, string>>
-  /** Starts what it needs, fills tables, warms up. What it starts through `bench` is ended after the scenario. */
+  /**
+   * Starts the load and fills the tables. What it starts through `bench` is ended after the scenario. With `--against`,
+   * it is called once for each of the two revisions, with a bench that has that revision's database.
+   */
   prepare (bench: Bench): Promise<Contender[]>
 }

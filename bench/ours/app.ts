@@ -1,4 +1,8 @@
-/** The app with the plugin, as it ships: what `npm run build` made of it. */
+/**
+ * The app with the plugin, as it ships: what `npm run build` made of it. With `--against`, it loads the plugin of an
+ * older revision, too. This file uses only names that both have. Where names have changed, it is the place to tell them
+ * apart.
+ */
 import postgres from '@fastify/postgres'
 import redis from '@fastify/redis'
 import Fastify from 'fastify'
@@ -7,11 +11,9 @@ import { createQuietLog } from '../harness/quiet-log.js'
 import { serveRuntime } from '../harness/runtime.js'
 import { EVENT_TYPE, keyOf, payloadOf, USER_HEADER, USER_ID } from '../harness/workload.js'
 
-// Not by a static import: where nothing is built yet, there is nothing that the type check could find
-const built = new URL('../../dist/plugin/index.js', import.meta.url).href
-const { default: messageJournal } = await import(built) as typeof import('../../plugin/index.js') // what it was built from
-
-serveRuntime(async ({ databaseUrl, redisUrl, port = 0 }) => {
+serveRuntime(async ({ databaseUrl, redisUrl, plugin, port = 0 }) => {
+  // An older plugin may differ from this type, which is the present one's
+  const { default: messageJournal } = await import(plugin) as typeof import('../../plugin/index.js')
   const { log, complaints } = createQuietLog()
   const app = Fastify({ loggerInstance: log, forceCloseConnections: true })
   await app.register(postgres, { connectionString: databaseUrl, max: POOL_SIZE })

@@ -1,4 +1,3 @@
-import type { RemoteRuntime } from '../harness/runtime.js'
 import type { Scenario } from '../harness/scenario.js'
 import { APPEND_ABSENT, APPEND_CHECKS, APPEND_METRICS, createAppend } from './appending.js'
 
@@ -10,14 +9,15 @@ export const append1: Scenario = {
   goals: [{ text: 'p50 at most 1.2 × the limit\'s p50', metric: 'p50Ms', to: { contender: 'limit', by: 'ratio' }, atMost: 1.2 }],
   absent: APPEND_ABSENT,
   async prepare (bench) {
-    const { app: ours } = await bench.startRuntime('ours/app.ts')
-    const { app: peer } = await bench.startRuntime('peers/handwritten.ts')
-    const { app: limit } = await bench.startRuntime('limits/insert.ts')
-    const measure = async (app: RemoteRuntime, publishes = true) => await createAppend(bench, app, 1, publishes)
+    const start = (file: string, publishes = true) => async () => await createAppend(bench, file, 1, publishes)
     return [
-      { name: 'ours', what: '`message.record`', measure: await measure(ours) },
-      { name: 'limit', what: 'one prepared INSERT by `pg` into the same table', measure: await measure(limit, false) },
-      { name: 'peer', what: 'one INSERT, then one PUBLISH', measure: await measure(peer) }
+      { name: 'ours', what: '`message.record`', library: true, start: start('ours/app.ts') },
+      {
+        name: 'limit',
+        what: 'one prepared INSERT by `pg` into the same table',
+        start: start('limits/insert.ts', false)
+      },
+      { name: 'peer', what: 'one INSERT, then one PUBLISH', start: start('peers/handwritten.ts') }
     ]
   }
 }

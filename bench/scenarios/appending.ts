@@ -1,8 +1,7 @@
 import type { Bench } from '../harness/bench.js'
 import { checkPublishes, checkRows } from '../harness/checks.js'
 import type { Appended } from '../harness/producing.js'
-import type { RemoteRuntime } from '../harness/runtime.js'
-import type { Metric, Sample } from '../harness/scenario.js'
+import type { Measure, Metric, Sample } from '../harness/scenario.js'
 import { messageIds } from '../harness/workload.js'
 
 /** What the three append scenarios share. */
@@ -28,8 +27,9 @@ export function perSecond ({ events, elapsedMs }: Pick<Appended, 'events' | 'ela
   return events / elapsedMs * 1_000
 }
 
-/** A function that measures one contender, after a warm-up of that one. */
-export async function createAppend (bench: Bench, app: RemoteRuntime, producers: number, publishes: boolean): Promise<() => Promise<Sample>> {
+/** Starts a contender and warms it up. */
+export async function createAppend (bench: Bench, file: string, producers: number, publishes = true): Promise<Measure> {
+  const { app } = await bench.startRuntime(file)
   let messages = 0
 
   async function append (durationMs: number): Promise<Sample> {

@@ -1,4 +1,4 @@
-import type { Sample, Scenario } from '../harness/scenario.js'
+import type { Measure, Sample, Scenario } from '../harness/scenario.js'
 import type { CrowdMethods } from '../load/crowd.js'
 import { startLive, withViewers, type LIVE_FILES } from './live.js'
 
@@ -20,7 +20,7 @@ each viewer gets, and the table. The limit writes the same bytes without a datab
   async prepare (bench) {
     const crowd = await bench.start<CrowdMethods>('load/crowd.ts')
 
-    async function createMeasure (which: keyof typeof LIVE_FILES, inFlight = 1): Promise<() => Promise<Sample>> {
+    const start = (which: keyof typeof LIVE_FILES, inFlight = 1) => async (): Promise<Measure> => {
       const live = await startLive(bench, which)
       const measure = async (durationMs: number): Promise<Sample> => await withViewers(bench, live, crowd, VIEWERS, async (messageId) => {
         const { events, startedAt } = await live.app.call('flood', messageId, 0, durationMs, inFlight)
@@ -33,11 +33,30 @@ each viewer gets, and the table. The limit writes the same bytes without a datab
     }
 
     return [
-      { name: 'ours', what: '`message.record`, and viewers of the reconnect route', measure: await createMeasure('ours', OURS_IN_FLIGHT) },
-      { name: 'limit', what: 'bare `http`, the same bytes to as many sockets', measure: await createMeasure('bare') },
-      { name: 'peer', what: 'one INSERT, one PUBLISH, a Redis connection for each viewer', measure: await createMeasure('peer') },
-      { name: 'resumable-stream', what: 'viewers that have resumed the stream; once', once: true, measure: await createMeasure('resumableStream') },
-      { name: 'better-sse', what: 'a broadcast in the same process; once', once: true, measure: await createMeasure('betterSse') }
+      {
+        name: 'ours',
+        what: '`message.record`, and viewers of the reconnect route',
+        library: true,
+        start: start('ours', OURS_IN_FLIGHT)
+      },
+      { name: 'limit', what: 'bare `http`, the same bytes to as many sockets', start: start('bare') },
+      {
+        name: 'peer',
+        what: 'one INSERT, one PUBLISH, a Redis connection for each viewer',
+        start: start('peer')
+      },
+      {
+        name: 'resumable-stream',
+        what: 'viewers that have resumed the stream; once',
+        once: true,
+        start: start('resumableStream')
+      },
+      {
+        name: 'better-sse',
+        what: 'a broadcast in the same process; once',
+        once: true,
+        start: start('betterSse')
+      }
     ]
   }
 }

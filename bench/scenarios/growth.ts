@@ -1,11 +1,9 @@
-import pg from 'pg'
 import type { Bench } from '../harness/bench.js'
 import { fillInBulk } from '../harness/bulk.js'
 import { checkRows } from '../harness/checks.js'
 import { freeBytes } from '../harness/machine.js'
-import { migrate } from '../harness/migrate.js'
 import type { Remote } from '../harness/remote.js'
-import type { Sample, Scenario } from '../harness/scenario.js'
+import type { Measure, Scenario } from '../harness/scenario.js'
 import { messageIdOf, messageIds } from '../harness/workload.js'
 import type { CannonMethods } from '../load/cannon.js'
 import { perSecond } from './appending.js'
@@ -25,25 +23,25 @@ const DISK_BYTES = 10e9
 const SMALL = '1,000 rows'
 const LARGE = '10,000,000 rows'
 
-async function createDatabase (bench: Bench, name: string): Promise<string> {
-  await bench.query(`create database ${name}`)
-  bench.defer(async () => { await bench.query(`drop database ${name} with (force)`) })
-  const url = new URL(bench.servers.databaseUrl)
-  url.pathname = `/${name}`
-  await migrate(url.href)
-  return url.href
+async function needDisk ({ quick, folder }: Bench): Promise<void> {
+  if (quick || await freeBytes(folder) >= DISK_BYTES) return
+  throw new Error(`${DISK_BYTES / 1e9} GB of free disk are needed in ${folder}`)
 }
 
-/** Measures an app on a table with so many messages; what it appends is left where the table is large, and goes where it would not be small any more. */
-async function createMeasure (bench: Bench, cannon: Remote<CannonMethods>, name: string, messages: number): Promise<() => Promise<Sample>> {
-  const databaseUrl = await createDatabase(bench, name)
+/**
+ * Measures an app on a table with so many messages. What it appends is left in a large table, and cleared from a small
+ * one.
+ */
+async function createMeasure (
+  bench: Bench,
+  cannon: Remote<CannonMethods>,
+  name: string,
+  messages: number
+): Promise<Measure> {
+  const database = await bench.createDatabase(name)
   const filling = { messages, rows: ROWS, finished: true }
-  await fillInBulk(databaseUrl, filling)
-  const { app, url } = await bench.startRuntime('ours/app.ts', { databaseUrl })
-  const client = new pg.Client({ connectionString: databaseUrl })
-  await client.connect()
-  bench.defer(async () => { await client.end() })
-  const query = async <Row extends pg.QueryResultRow>(sql: string, values?: unknown[]) => (await client.query<Row>(sql, values)).rows
+  await fillInBulk(database.url, filling)
+  const { app, url } = await bench.startRuntime('ours/app.ts', { databaseUrl: database.url })
   const replayed = Math.min(REPLAYED_MESSAGES, messages)
   const replayedIds = Array.from({ length: replayed }, (_, index) => messageIdOf(Math.floor(index * messages / replayed)))
   let next = messages
@@ -51,11 +49,11 @@ async function createMeasure (bench: Bench, cannon: Remote<CannonMethods>, name:
   async function append (durationMs: number): Promise<number> {
     await bench.checkpoint()
     const appended = await app.call('append', messageIds(PRODUCERS, next), durationMs)
-    await checkRows({ query }, appended.events, next)
+    await checkRows(database, appended.events, next)
     next += PRODUCERS
     if (messages === 1) {
-      await query('truncate messages, message_events')
-      await fillInBulk(databaseUrl, filling)
+      await database.clear()
+      await fillInBulk(database.url, filling)
     }
     return perSecond(appended)
   }
@@ -90,11 +88,18 @@ another, ${REPLAYED_MESSAGES} different ones where there are so many. Rows have 
     'better-sse': 'has no table'
   },
   async prepare (bench) {
-    if (!bench.quick && await freeBytes(bench.folder) < DISK_BYTES) throw new Error(`${DISK_BYTES / 1e9} GB of free disk are needed in ${bench.folder}`)
     const cannon = await bench.start<CannonMethods>('load/cannon.ts')
     return [
-      { name: SMALL, what: 'ours', measure: await createMeasure(bench, cannon, 'journal_small', 1) },
-      { name: LARGE, what: 'ours', measure: await createMeasure(bench, cannon, 'journal_large', bench.scaled(MESSAGES)) }
+      { name: SMALL, what: 'ours', library: true, start: () => createMeasure(bench, cannon, 'journal_small', 1) },
+      {
+        name: LARGE,
+        what: 'ours',
+        library: true,
+        async start () {
+          await needDisk(bench)
+          return await createMeasure(bench, cannon, 'journal_large', bench.scaled(MESSAGES))
+        }
+      }
     ]
   }
 }

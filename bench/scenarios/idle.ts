@@ -5,7 +5,7 @@ import { fill } from '../harness/filling.js'
 import { needSockets } from '../harness/open-files.js'
 import type { Remote } from '../harness/remote.js'
 import type { RemoteRuntime } from '../harness/runtime.js'
-import type { Sample, Scenario } from '../harness/scenario.js'
+import type { Measure, Sample, Scenario } from '../harness/scenario.js'
 import { messageIdOf, messageIds } from '../harness/workload.js'
 import type { CrowdMethods } from '../load/crowd.js'
 import { LIVE_FILES } from './live.js'
@@ -113,7 +113,7 @@ an event still reaches viewers. The peer has ${PEER_VIEWERS.toLocaleString('en-U
     const crowd = await bench.start<CrowdMethods>('load/crowd.ts')
 
     let isFresh = false
-    const measure = (subject: Subject) => async () => {
+    const start = (subject: Subject) => (): Measure => async () => {
       if (!isFresh) {
         await bench.clear()
         await fill(bench, { messages: viewers, rows: 1, finished: false })
@@ -123,11 +123,34 @@ an event still reaches viewers. The peer has ${PEER_VIEWERS.toLocaleString('en-U
     }
     const few = Math.min(PEER_VIEWERS, viewers)
     return [
-      { name: 'ours', what: 'the reconnect route', measure: measure({ which: 'ours', viewers, replays: true, idles: true }) },
-      { name: 'limit', what: 'bare `http` that holds as many sockets', measure: measure({ which: 'bare', viewers, replays: false, idles: false }) },
-      { name: 'peer', what: 'a Redis connection for each viewer', measure: measure({ which: 'peer', viewers: few, replays: true, idles: false }) },
-      { name: 'resumable-stream', what: 'viewers that have resumed a stream each; once', once: true, measure: measure({ which: 'resumableStream', viewers: few, replays: false, idles: false }) },
-      { name: 'better-sse', what: 'a session and a channel each; once', once: true, measure: measure({ which: 'betterSse', viewers, replays: false, idles: false }) }
+      {
+        name: 'ours',
+        what: 'the reconnect route',
+        library: true,
+        start: start({ which: 'ours', viewers, replays: true, idles: true })
+      },
+      {
+        name: 'limit',
+        what: 'bare `http` that holds as many sockets',
+        start: start({ which: 'bare', viewers, replays: false, idles: false })
+      },
+      {
+        name: 'peer',
+        what: 'a Redis connection for each viewer',
+        start: start({ which: 'peer', viewers: few, replays: true, idles: false })
+      },
+      {
+        name: 'resumable-stream',
+        what: 'viewers that have resumed a stream each; once',
+        once: true,
+        start: start({ which: 'resumableStream', viewers: few, replays: false, idles: false })
+      },
+      {
+        name: 'better-sse',
+        what: 'a session and a channel each; once',
+        once: true,
+        start: start({ which: 'betterSse', viewers, replays: false, idles: false })
+      }
     ]
   }
 }

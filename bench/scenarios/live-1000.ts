@@ -1,4 +1,4 @@
-import type { Sample, Scenario } from '../harness/scenario.js'
+import type { Measure, Scenario } from '../harness/scenario.js'
 import type { CrowdMethods } from '../load/crowd.js'
 import { latencies, latencySample, startLive, withViewers, type LIVE_FILES } from './live.js'
 
@@ -23,7 +23,7 @@ what resumable-stream and better-sse send is not committed.`.replaceAll('\n', ' 
     const viewers = bench.scaled(VIEWERS)
     const crowd = await bench.start<CrowdMethods>('load/crowd.ts')
 
-    async function createMeasure (which: keyof typeof LIVE_FILES): Promise<() => Promise<Sample>> {
+    const start = (which: keyof typeof LIVE_FILES) => async (): Promise<Measure> => {
       const live = await startLive(bench, which)
       return async () => await withViewers(bench, live, crowd, viewers, async (messageId) => {
         const [sentAt, arrivedAt] = await Promise.all([live.app.call('pace', messageId, 0, EVENTS, INTERVAL_MS), crowd.call('received', EVENTS - 1)])
@@ -32,11 +32,30 @@ what resumable-stream and better-sse send is not committed.`.replaceAll('\n', ' 
     }
 
     return [
-      { name: 'ours', what: '`message.record`, and viewers of the reconnect route', measure: await createMeasure('ours') },
-      { name: 'limit', what: 'bare `http`, the same bytes to as many sockets', measure: await createMeasure('bare') },
-      { name: 'peer', what: 'one INSERT, one PUBLISH, a Redis connection for each viewer', measure: await createMeasure('peer') },
-      { name: 'resumable-stream', what: 'viewers that have resumed the stream; once', once: true, measure: await createMeasure('resumableStream') },
-      { name: 'better-sse', what: 'a broadcast in the same process; once', once: true, measure: await createMeasure('betterSse') }
+      {
+        name: 'ours',
+        what: '`message.record`, and viewers of the reconnect route',
+        library: true,
+        start: start('ours')
+      },
+      { name: 'limit', what: 'bare `http`, the same bytes to as many sockets', start: start('bare') },
+      {
+        name: 'peer',
+        what: 'one INSERT, one PUBLISH, a Redis connection for each viewer',
+        start: start('peer')
+      },
+      {
+        name: 'resumable-stream',
+        what: 'viewers that have resumed the stream; once',
+        once: true,
+        start: start('resumableStream')
+      },
+      {
+        name: 'better-sse',
+        what: 'a broadcast in the same process; once',
+        once: true,
+        start: start('betterSse')
+      }
     ]
   }
 }

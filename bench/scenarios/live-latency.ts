@@ -1,6 +1,6 @@
 import type { Bench } from '../harness/bench.js'
 import { checkRows } from '../harness/checks.js'
-import type { Sample, Scenario } from '../harness/scenario.js'
+import type { Measure, Scenario } from '../harness/scenario.js'
 import { messageIdOf } from '../harness/workload.js'
 import type { CrowdMethods } from '../load/crowd.js'
 import type { SubscriberMethods } from '../load/subscriber.js'
@@ -11,7 +11,7 @@ const WARM_UP_EVENTS = 40
 const INTERVAL_MS = 8
 
 /** Commits and publishes in one process, and receives in another. */
-async function createLimit (bench: Bench): Promise<() => Promise<Sample>> {
+async function createLimit (bench: Bench): Promise<Measure> {
   const { app } = await bench.startRuntime('limits/publish.ts')
   const subscriber = await bench.start<SubscriberMethods>('load/subscriber.ts')
   let messages = 0
@@ -40,7 +40,7 @@ gets, and the table. What resumable-stream and better-sse send is not committed.
   async prepare (bench) {
     const crowd = await bench.start<CrowdMethods>('load/crowd.ts')
 
-    async function createMeasure (which: keyof typeof LIVE_FILES): Promise<() => Promise<Sample>> {
+    const start = (which: keyof typeof LIVE_FILES) => async (): Promise<Measure> => {
       const live = await startLive(bench, which)
       return async () => await withViewers(bench, live, crowd, 1, async (messageId) => {
         const [sentAt, arrivedAt] = await Promise.all([live.app.call('pace', messageId, 0, EVENTS, INTERVAL_MS), crowd.call('received', EVENTS - 1)])
@@ -49,11 +49,30 @@ gets, and the table. What resumable-stream and better-sse send is not committed.
     }
 
     return [
-      { name: 'ours', what: '`message.record`, and a viewer of the reconnect route', measure: await createMeasure('ours') },
-      { name: 'limit', what: 'one prepared INSERT, a bare PUBLISH, and a subscriber', measure: await createLimit(bench) },
-      { name: 'peer', what: 'one INSERT, one PUBLISH, a connection for the viewer', measure: await createMeasure('peer') },
-      { name: 'resumable-stream', what: 'a viewer that has resumed the stream; once', once: true, measure: await createMeasure('resumableStream') },
-      { name: 'better-sse', what: 'a broadcast in the same process; once', once: true, measure: await createMeasure('betterSse') }
+      {
+        name: 'ours',
+        what: '`message.record`, and a viewer of the reconnect route',
+        library: true,
+        start: start('ours')
+      },
+      {
+        name: 'limit',
+        what: 'one prepared INSERT, a bare PUBLISH, and a subscriber',
+        start: () => createLimit(bench)
+      },
+      { name: 'peer', what: 'one INSERT, one PUBLISH, a connection for the viewer', start: start('peer') },
+      {
+        name: 'resumable-stream',
+        what: 'a viewer that has resumed the stream; once',
+        once: true,
+        start: start('resumableStream')
+      },
+      {
+        name: 'better-sse',
+        what: 'a broadcast in the same process; once',
+        once: true,
+        start: start('betterSse')
+      }
     ]
   }
 }

@@ -1,7 +1,7 @@
 import type { Bench } from '../harness/bench.js'
 import { fill } from '../harness/filling.js'
 import type { RemoteRuntime } from '../harness/runtime.js'
-import type { Sample, Scenario } from '../harness/scenario.js'
+import type { Measure, Sample, Scenario } from '../harness/scenario.js'
 import { median } from '../harness/statistics.js'
 import { END_PAYLOAD, messageIdOf, PAYLOAD_BYTES } from '../harness/workload.js'
 import { createCopy } from '../limits/copy.js'
@@ -72,19 +72,27 @@ resident size of the app's process over that before the request. Checked: every 
     await replayer.call('expect', { url: '', messageId: LARGE, rows, ends: true })
     await replayer.call('expect', { url: '', messageId: SMALL, rows: WARM_UP_ROWS, ends: true })
     await replayer.call('expect', { url: '', messageId: LIVE, rows, ends: false })
+    const start = (file: string, live = false) => (): Measure => async () => {
+      return await measureReplay(bench, replayer, file, live)
+    }
     return [
-      { name: 'ours', what: 'the reconnect route', measure: async () => await measureReplay(bench, replayer, 'ours/app.ts', false) },
+      { name: 'ours', what: 'the reconnect route', library: true, start: start('ours/app.ts') },
       {
         name: 'limit',
         what: `\`COPY (SELECT payload …) TO STDOUT\` by ${copy.client}`,
-        async measure () {
+        start: () => async () => {
           const rates: number[] = []
           for (let times = 0; times < TIMES; times++) rates.push(payloadBytes(rows) / MIB / await copy.run() * 1_000)
           return { mibPerS: median(rates) }
         }
       },
-      { name: 'peer', what: 'the whole backlog in one read', measure: async () => await measureReplay(bench, replayer, 'peers/handwritten.ts', false) },
-      { name: 'resumable-stream', what: 'from the memory of the producer, which is still at it; once', once: true, measure: async () => await measureReplay(bench, replayer, 'peers/resumable-stream.ts', true) }
+      { name: 'peer', what: 'the whole backlog in one read', start: start('peers/handwritten.ts') },
+      {
+        name: 'resumable-stream',
+        what: 'from the memory of the producer, which is still at it; once',
+        once: true,
+        start: start('peers/resumable-stream.ts', true)
+      }
     ]
   }
 }

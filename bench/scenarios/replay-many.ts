@@ -1,5 +1,5 @@
 import { fill } from '../harness/filling.js'
-import type { Sample, Scenario } from '../harness/scenario.js'
+import type { Measure, Sample, Scenario } from '../harness/scenario.js'
 import { messageIds } from '../harness/workload.js'
 import type { CannonMethods } from '../load/cannon.js'
 
@@ -29,7 +29,7 @@ Checked: every byte of every body; an answer that is not a 200, a failed connect
     await fill(bench, { messages: CONNECTIONS, rows: ROWS, finished: true })
     const cannon = await bench.start<CannonMethods>('load/cannon.ts')
 
-    async function createMeasure (file: string, query = ''): Promise<() => Promise<Sample>> {
+    const start = (file: string, query = '') => async (): Promise<Measure> => {
       const { url } = await bench.startRuntime(file)
       const measure = async (durationS: number): Promise<Sample> => {
         const hit = await cannon.call('shoot', { url, connections: CONNECTIONS, messageIds: messageIds(CONNECTIONS), rows: ROWS, query, durationS })
@@ -40,9 +40,17 @@ Checked: every byte of every body; an answer that is not a 200, a failed connect
     }
 
     return [
-      { name: 'ours', what: 'the reconnect route', measure: await createMeasure('ours/app.ts') },
-      { name: 'limit', what: 'bare `http`, from memory', measure: await createMeasure('limits/bare-http.ts', `?rows=${ROWS}`) },
-      { name: 'peer', what: 'the whole backlog in one read, and a Redis connection', measure: await createMeasure('peers/handwritten.ts') }
+      { name: 'ours', what: 'the reconnect route', library: true, start: start('ours/app.ts') },
+      {
+        name: 'limit',
+        what: 'bare `http`, from memory',
+        start: start('limits/bare-http.ts', `?rows=${ROWS}`)
+      },
+      {
+        name: 'peer',
+        what: 'the whole backlog in one read, and a Redis connection',
+        start: start('peers/handwritten.ts')
+      }
     ]
   }
 }

@@ -4,7 +4,7 @@ import { fillInBulk } from '../harness/bulk.js'
 import { CheckError } from '../harness/checks.js'
 import { needSockets } from '../harness/open-files.js'
 import type { Remote } from '../harness/remote.js'
-import type { Sample, Scenario } from '../harness/scenario.js'
+import type { Measure, Sample, Scenario } from '../harness/scenario.js'
 import { messageIds } from '../harness/workload.js'
 import type { StormConfig, StormMethods } from '../load/storm.js'
 
@@ -68,10 +68,23 @@ the new process from when it listens until the last viewer has its last row. Che
     await bench.clear()
     await fillInBulk(bench.servers.databaseUrl, { messages: bench.scaled(VIEWERS), rows: ROWS_BEHIND + 1, finished: false })
     const viewers = await bench.start<StormMethods>('load/storm.ts')
+    const start = (file: string, crowd: number, comeBack: StormConfig['comeBack']) => (): Measure => async () => {
+      return await measureStorm(bench, viewers, file, crowd, comeBack)
+    }
     return [
-      { name: 'ours', what: 'the reconnect route', measure: async () => await measureStorm(bench, viewers, 'ours/app.ts', VIEWERS, 'told') },
-      { name: 'ours, at once', what: 'the same, without the wait; once', once: true, measure: async () => await measureStorm(bench, viewers, 'ours/app.ts', VIEWERS, 'at once') },
-      { name: 'peer', what: 'the whole backlog in one read, and a Redis connection for each viewer; 500 viewers', measure: async () => await measureStorm(bench, viewers, 'peers/handwritten.ts', PEER_VIEWERS, 'told') }
+      { name: 'ours', what: 'the reconnect route', library: true, start: start('ours/app.ts', VIEWERS, 'told') },
+      {
+        name: 'ours, at once',
+        what: 'the same, without the wait; once',
+        once: true,
+        library: true,
+        start: start('ours/app.ts', VIEWERS, 'at once')
+      },
+      {
+        name: 'peer',
+        what: 'the whole backlog in one read, and a Redis connection for each viewer; 500 viewers',
+        start: start('peers/handwritten.ts', PEER_VIEWERS, 'told')
+      }
     ]
   }
 }

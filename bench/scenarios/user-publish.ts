@@ -1,6 +1,6 @@
 import type { Bench } from '../harness/bench.js'
 import { checkPublishes, checkStreams } from '../harness/checks.js'
-import type { Sample, Scenario } from '../harness/scenario.js'
+import type { Measure, Sample, Scenario } from '../harness/scenario.js'
 import { userIds } from '../harness/workload.js'
 import type { XaddMethods } from '../limits/xadd.js'
 import { perSecond } from './appending.js'
@@ -23,6 +23,40 @@ async function checked (bench: Bench, publish: () => Promise<{ events: number, e
   return perSecond(published)
 }
 
+async function startOurs (bench: Bench): Promise<Measure> {
+  const { app } = await bench.startRuntime('ours/app.ts')
+
+  async function measure (durationMs: number): Promise<Sample> {
+    let latency = {}
+    const notificationsPerS = await checked(bench, async () => {
+      const { p50Ms, p99Ms, ...published } = await app.call('notify', users, durationMs)
+      latency = { p50Ms, p99Ms }
+      return published
+    })
+    return { notificationsPerS, ...latency }
+  }
+
+  await measure(bench.scaled(WARM_UP_MS))
+  return async () => await measure(bench.scaled(MEASURED_MS))
+}
+
+async function startLimit (bench: Bench): Promise<Measure> {
+  const limit = await bench.start<XaddMethods>('limits/xadd.ts')
+  await limit.call('start', bench.servers.redisUrl)
+
+  async function measure (durationMs: number): Promise<Sample> {
+    const rates: number[] = []
+    for (const pipelines of PIPELINES) {
+      const publish = async () => await limit.call('publish', users, PER_PIPELINE, pipelines, durationMs)
+      rates.push(await checked(bench, publish))
+    }
+    return { notificationsPerS: Math.max(...rates) }
+  }
+
+  await measure(bench.scaled(WARM_UP_MS))
+  return async () => await measure(bench.scaled(LIMIT_MS))
+}
+
 export const userPublish: Scenario = {
   name: 'user-publish',
   title: 'Notifications, 1,000 publishers',
@@ -41,31 +75,9 @@ PUBLISH does not wait for the id that XADD answers with.`.replaceAll('\n', ' '),
     'better-sse': 'has no notifications'
   },
   async prepare (bench) {
-    const { app } = await bench.startRuntime('ours/app.ts')
-    const limit = await bench.start<XaddMethods>('limits/xadd.ts')
-    await limit.call('start', bench.servers.redisUrl)
-
-    async function measureOurs (durationMs: number): Promise<Sample> {
-      let latency = {}
-      const notificationsPerS = await checked(bench, async () => {
-        const { p50Ms, p99Ms, ...published } = await app.call('notify', users, durationMs)
-        latency = { p50Ms, p99Ms }
-        return published
-      })
-      return { notificationsPerS, ...latency }
-    }
-
-    async function measureLimit (durationMs: number): Promise<Sample> {
-      const rates: number[] = []
-      for (const pipelines of PIPELINES) rates.push(await checked(bench, async () => await limit.call('publish', users, PER_PIPELINE, pipelines, durationMs)))
-      return { notificationsPerS: Math.max(...rates) }
-    }
-
-    await measureOurs(bench.scaled(WARM_UP_MS))
-    await measureLimit(bench.scaled(WARM_UP_MS))
     return [
-      { name: 'ours', what: '`publishUserEvent`', measure: async () => await measureOurs(bench.scaled(MEASURED_MS)) },
-      { name: 'limit', what: 'bare pipelines of XADD and PUBLISH', measure: async () => await measureLimit(bench.scaled(LIMIT_MS)) }
+      { name: 'ours', what: '`publishUserEvent`', library: true, start: () => startOurs(bench) },
+      { name: 'limit', what: 'bare pipelines of XADD and PUBLISH', start: () => startLimit(bench) }
     ]
   }
 }

@@ -1,5 +1,5 @@
 import { expectEqual } from '../harness/checks.js'
-import type { Sample, Scenario } from '../harness/scenario.js'
+import type { Measure, Scenario } from '../harness/scenario.js'
 import { userIds } from '../harness/workload.js'
 import type { UserCrowdMethods } from '../load/user-crowd.js'
 import { latencies, latencySample } from './live.js'
@@ -34,7 +34,7 @@ The share of a core is that of the app's process meanwhile. Checked: every notif
     const users = userIds(bench.scaled(USERS))
     const events = users.length * EVENTS_PER_USER
 
-    async function createMeasure (file: string): Promise<() => Promise<Sample>> {
+    const start = (file: string) => async (): Promise<Measure> => {
       const { app, url } = await bench.startRuntime(file)
       return async () => {
         await bench.clearRedis()
@@ -50,8 +50,17 @@ The share of a core is that of the app's process meanwhile. Checked: every notif
     }
 
     return [
-      { name: 'ours', what: '`publishUserEvent`, and a viewer of the route for each user', measure: await createMeasure('ours/app.ts') },
-      { name: 'limit', what: 'bare `http`, as many bytes to as many sockets', measure: await createMeasure('limits/bare-http.ts') }
+      {
+        name: 'ours',
+        what: '`publishUserEvent`, and a viewer of the route for each user',
+        library: true,
+        start: start('ours/app.ts')
+      },
+      {
+        name: 'limit',
+        what: 'bare `http`, as many bytes to as many sockets',
+        start: start('limits/bare-http.ts')
+      }
     ]
   }
 }

@@ -1,3 +1,7 @@
+import './arguments.cases.js'
 import './checks.cases.js'
+import './comparison.cases.js'
+import './entrants.cases.js'
 import './load.cases.js'
 import './results.cases.js'
+import './worktree.cases.js'
