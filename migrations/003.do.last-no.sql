@@ -194,8 +194,9 @@ begin
   end if;
 
   ---------------------------------------------------------------------------------------------------------------------
-  -- The library's own writers. Each function is called by itself, as a transaction of its own. Limits hold for that
-  -- transaction, table locks included. A message's row that is locked is not waited for: the answer says so.
+  -- The library's own writers. Each function is called by itself, as a transaction of its own, whose limits hold for table locks,
+  -- too. journal_append_one and journal_append are for the case that nobody is in the way, and give up soon. journal_append_some
+  -- waits for no row that is locked, writes what can be written, and says why the rest cannot.
   ---------------------------------------------------------------------------------------------------------------------
 
   -- Counts the messages among `ids` whose last_no is null and whose row is free. Every count is a statement behind its lock.
@@ -230,26 +231,26 @@ begin
           when m.status <> 'streaming' then 'ended'
           when m.last_no >= w.first_no then 'taken'
           else 'locked' end, m.last_no))
-        from unnest(places) w_place(place)
-        cross join lateral (select w_place.place, ids[w_place.place] as id, epochs[w_place.place] as epoch, first_numbers[w_place.place] as first_no) w
+        from unnest(places) refused(place)
+        cross join lateral (
+          select refused.place, ids[refused.place] as id, epochs[refused.place] as epoch, first_numbers[refused.place] as first_no
+        ) w
         left join %1$I.messages m on m.message_id = w.id
       );
     end
     $body$
   $create$, home);
 
-  -- One event. Null: it is in. `writer`: the lease's epoch; null for a writer without one.
+  -- One event. Null: it is in; otherwise as journal_refusals. `writer`: the lease's epoch; null for a writer without one.
   execute format($create$
-    create or replace function %1$I.journal_append_one(lock_timeout_ms integer, id uuid, number integer, type text, body json, writer integer) returns text
-    language plpgsql as $body$
+    create or replace function %1$I.journal_append_one(id uuid, number integer, type text, body json, writer integer) returns text
+    language plpgsql set lock_timeout = '20ms' set journal.appends = 'on' as $body$
     begin
       if current_setting('transaction_isolation') <> 'read committed' then
         return 'isolation';
       end if;
-      perform set_config('lock_timeout', lock_timeout_ms::text, true), set_config('journal.appends', 'on', true);
       update %1$I.messages set last_no = number
-      where message_id = (select message_id from %1$I.messages where message_id = id for no key update skip locked)
-        and status = 'streaming' and last_no < number and (writer is null or epoch = writer);
+      where message_id = id and status = 'streaming' and last_no < number and (writer is null or epoch = writer);
       if not found then
         return %1$I.journal_refusals('{1}', array[id], array[writer], array[number]);
       end if;
@@ -262,74 +263,91 @@ begin
     $body$
   $create$, home);
 
-  -- Events of several messages, one writer each. The payloads are one text, a line each. Null: all are in. Otherwise those of
-  -- the writers that are named in the answer are not, and the others are. `end_statuses`: what becomes of each writer's
-  -- message with its last event; null: of none.
+  -- Events of several messages, one writer each; `places` has each event's writer. The payloads are one text, a line each.
+  -- `end_statuses`: what becomes of each writer's message with its last event; null: of none. All of them are in, or it fails:
+  -- with JR001 when a writer is refused.
   -- Planned once, for few writers: every join is a nested loop over indexes, however small the tables are at that time.
   execute format($create$
     create or replace function %1$I.journal_append(
-      lock_timeout_ms integer,
-      ids uuid[], numbers integer[], types text[], payloads text, endings boolean[],
+      places integer[], numbers integer[], types text[], payloads text, endings boolean[],
       writer_ids uuid[], writer_epochs integer[], first_numbers integer[], last_numbers integer[],
       end_statuses text[], end_errors text[]
     ) returns text
     language plpgsql
-    set plan_cache_mode = force_generic_plan
+    set lock_timeout = '20ms' set journal.appends = 'on' set plan_cache_mode = force_generic_plan
     set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $body$
     declare
-      writers integer := cardinality(writer_ids);
-      free integer;
-      written uuid[];
-      refused integer[];
-      wanted integer := cardinality(ids);
-      inserted integer;
+      written integer;
     begin
       if current_setting('transaction_isolation') <> 'read committed' then
         return 'isolation';
       end if;
-      perform set_config('lock_timeout', lock_timeout_ms::text, true), set_config('journal.appends', 'on', true);
-
-      select count(*) into free
-      from unnest(writer_ids, writer_epochs, first_numbers) w(id, epoch, first_no)
-      cross join lateral (
-        select from %1$I.messages m
-        where m.message_id = w.id and m.status = 'streaming' and m.last_no < w.first_no and (w.epoch is null or m.epoch = w.epoch)
-        for no key update skip locked
-      ) m;
-
-      if free = writers then
-        update %1$I.messages m set last_no = w.last_no
-        from unnest(writer_ids, last_numbers) w(id, last_no) where m.message_id = w.id;
-        insert into %1$I.message_events (message_id, sequence_no, event_type, payload, ending)
-        select id, number, type, body::json, ending
-        from unnest(ids, numbers, types, string_to_array(payloads, E'\n'), endings) event(id, number, type, body, ending);
-        get diagnostics inserted = row_count;
-      else
-        for place in 1 .. writers loop
-          update %1$I.messages set last_no = last_numbers[place]
-          where message_id = (select message_id from %1$I.messages where message_id = writer_ids[place] for no key update skip locked)
-            and status = 'streaming' and last_no < first_numbers[place] and (writer_epochs[place] is null or epoch = writer_epochs[place]);
-          if found then
-            written := written || writer_ids[place];
-          else
-            refused := refused || place;
-          end if;
-        end loop;
-        insert into %1$I.message_events (message_id, sequence_no, event_type, payload, ending)
-        select id, number, type, body::json, ending
-        from unnest(ids, numbers, types, string_to_array(payloads, E'\n'), endings) event(id, number, type, body, ending)
-        where id = any (written);
-        get diagnostics inserted = row_count;
-        wanted := (select count(*) from unnest(ids) id where id = any (written));
+      update %1$I.messages m set last_no = w.last_no
+      from unnest(writer_ids, writer_epochs, first_numbers, last_numbers) w(id, epoch, first_no, last_no)
+      where m.message_id = w.id and m.status = 'streaming' and m.last_no < w.first_no and (w.epoch is null or m.epoch = w.epoch);
+      get diagnostics written = row_count;
+      if written < cardinality(writer_ids) then
+        raise exception 'a writer is refused' using errcode = 'JR001';
       end if;
-      if inserted < wanted then
+      insert into %1$I.message_events (message_id, sequence_no, event_type, payload, ending)
+      select writer_ids[place], number, type, body::json, ending
+      from unnest(places, numbers, types, string_to_array(payloads, E'\n'), endings) event(place, number, type, body, ending);
+      get diagnostics written = row_count;
+      if written < cardinality(places) then
         raise exception 'the table discards events: a trigger of its own, or a rule' using errcode = 'data_exception';
       end if;
-
       if end_statuses is not null then
         update %1$I.messages m set status = w.status, error = w.error, ended_at = now(), ended_no = w.last_no
         from unnest(writer_ids, end_statuses, end_errors, last_numbers) w(id, status, error, last_no)
-        where m.message_id = w.id and w.status is not null and (refused is null or m.message_id = any (written));
+        where m.message_id = w.id and w.status is not null;
+      end if;
+      return null;
+    end
+    $body$
+  $create$, home);
+
+  -- The same for those writers who are not refused. The answer names the others, as journal_refusals does; null: all are in.
+  execute format($create$
+    create or replace function %1$I.journal_append_some(
+      lock_timeout_ms integer,
+      places integer[], numbers integer[], types text[], payloads text, endings boolean[],
+      writer_ids uuid[], writer_epochs integer[], first_numbers integer[], last_numbers integer[],
+      end_statuses text[], end_errors text[]
+    ) returns text
+    language plpgsql
+    set journal.appends = 'on' set plan_cache_mode = force_generic_plan
+    set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $body$
+    declare
+      allowed integer[];
+      refused integer[];
+      written integer;
+    begin
+      if current_setting('transaction_isolation') <> 'read committed' then
+        return 'isolation';
+      end if;
+      perform set_config('lock_timeout', lock_timeout_ms::text, true);
+      for place in 1 .. cardinality(writer_ids) loop
+        update %1$I.messages set last_no = last_numbers[place]
+        where message_id = (select message_id from %1$I.messages where message_id = writer_ids[place] for no key update skip locked)
+          and status = 'streaming' and last_no < first_numbers[place] and (writer_epochs[place] is null or epoch = writer_epochs[place]);
+        if found then
+          allowed := allowed || place;
+        else
+          refused := refused || place;
+        end if;
+      end loop;
+      insert into %1$I.message_events (message_id, sequence_no, event_type, payload, ending)
+      select writer_ids[place], number, type, body::json, ending
+      from unnest(places, numbers, types, string_to_array(payloads, E'\n'), endings) event(place, number, type, body, ending)
+      where place = any (allowed);
+      get diagnostics written = row_count;
+      if written < (select count(*) from unnest(places) place where place = any (allowed)) then
+        raise exception 'the table discards events: a trigger of its own, or a rule' using errcode = 'data_exception';
+      end if;
+      if end_statuses is not null then
+        update %1$I.messages m set status = w.status, error = w.error, ended_at = now(), ended_no = w.last_no
+        from unnest(writer_ids, end_statuses, end_errors, last_numbers) with ordinality w(id, status, error, last_no, place)
+        where m.message_id = w.id and w.status is not null and w.place = any (allowed);
       end if;
       if refused is not null then
         return %1$I.journal_refusals(refused, writer_ids, writer_epochs, first_numbers);

@@ -24,8 +24,9 @@ drop trigger if exists journal_refuse_orphans on messages;
 drop function if exists journal_lock_message(), journal_raise_last_no(), journal_refuse_renumbering(), journal_note_end(),
   journal_delete_events(), journal_refuse_orphans(), journal_count(uuid[]),
   journal_refusals(integer[], uuid[], integer[], integer[]),
-  journal_append_one(integer, uuid, integer, text, json, integer),
-  journal_append(integer, uuid[], integer[], text[], text, boolean[], uuid[], integer[], integer[], integer[], text[], text[]),
+  journal_append_one(uuid, integer, text, json, integer),
+  journal_append(integer[], integer[], text[], text, boolean[], uuid[], integer[], integer[], integer[], text[], text[]),
+  journal_append_some(integer, integer[], integer[], text[], text, boolean[], uuid[], integer[], integer[], integer[], text[], text[]),
   journal_fence(integer, uuid[], integer[], integer[]);
 drop table if exists journal_state;
 

@@ -1,5 +1,10 @@
 import type { Connection } from './connection.js'
 import type { MessageStatus } from './journal.js'
+import { sqlState } from './postgres-errors.js'
+
+const LOCK_NOT_AVAILABLE = '55P03'
+/** Raised by `journal_append`. */
+const WRITER_REFUSED = 'JR001'
 
 /** What becomes of a message with its terminal event. */
 export interface Ending {
@@ -59,9 +64,10 @@ export interface Fence {
 export interface Appender {
   /**
    * Commits the groups, of which each must be of another message, and raises `last_no` over them. Those that are in the answer
-   * were refused, by their place; all others are in. When it rejects, none is, unless the outcome is unknown.
+   * were refused, by their place; all others are in. When it rejects, none is, unless the outcome is unknown. `careful`: somebody
+   * is expected to be in the way.
    */
-  append (groups: readonly EventGroup[], lockTimeoutMs: number): Promise<Map<number, Refused>>
+  append (groups: readonly EventGroup[], lockTimeoutMs: number, careful: boolean): Promise<ReadonlyMap<number, Refused>>
   /**
    * Raises `last_no`, so that no append that is still under way can put these numbers, or lower ones, into the journal. Answers
    * with the places where that was not possible, since somebody holds the message's row.
@@ -72,37 +78,10 @@ export interface Appender {
 }
 
 export function createAppender (connection: Connection): Appender {
-  async function appendOne ({ messageId, sequenceNo, eventType, payload }: NumberedEvent, epoch: number | null, lockTimeoutMs: number): Promise<string | null> {
-    return await connection.call('appendOne', [lockTimeoutMs, messageId, sequenceNo, eventType, payload, epoch])
-  }
-
-  async function appendAll (groups: readonly EventGroup[], lockTimeoutMs: number): Promise<string | null> {
-    const events = groups.flatMap((group) => group.events)
-    const ends = groups.map((group) => group.events.at(-1)?.ending ?? null)
-    const isEnding = ends.some((ending) => ending !== null)
-    return await connection.call('append', [
-      lockTimeoutMs,
-      arrayOf(events, (event) => event.messageId),
-      arrayOf(events, (event) => event.sequenceNo),
-      arrayOf(events, (event) => quoted(event.eventType)),
-      events.map((event) => event.payload).join('\n'),
-      isEnding ? arrayOf(events, (event) => event.ending === null ? 'NULL' : 'true') : null,
-      arrayOf(groups, (group) => group.messageId),
-      arrayOf(groups, (group) => group.epoch ?? 'NULL'),
-      arrayOf(groups, (group) => group.events[0]?.sequenceNo ?? 'NULL'),
-      arrayOf(groups, (group) => group.events.at(-1)?.sequenceNo ?? 'NULL'),
-      isEnding ? ends.map((ending) => ending?.status ?? null) : null,
-      isEnding ? ends.map((ending) => ending?.error ?? null) : null
-    ])
-  }
-
   return {
-    async append (groups, lockTimeoutMs) {
-      const [group] = groups
-      const [event] = group?.events ?? []
-      const isLone = groups.length === 1 && group?.events.length === 1 && event?.ending === null
-      const answer = isLone ? await appendOne(event, group.epoch, lockTimeoutMs) : await appendAll(groups, lockTimeoutMs)
-      return answer === null ? NONE : toRefusals(answer)
+    async append (groups, lockTimeoutMs, careful) {
+      const answer = careful ? null : await appendFast(connection, groups)
+      return toRefusals(careful || answer === CONTENDED ? await connection.call('appendSome', [lockTimeoutMs, ...valuesOf(groups)]) : answer)
     },
 
     async fence (fences, lockTimeoutMs) {
@@ -133,9 +112,60 @@ export function createAppender (connection: Connection): Appender {
   }
 }
 
-const NONE: Map<number, Refused> = new Map()
+const CONTENDED = 'contended'
+const NONE: ReadonlyMap<number, Refused> = new Map()
 
-function toRefusals (answer: string): Map<number, Refused> {
+/** Resolves with CONTENDED when somebody is in the way of a group: then none is in. */
+async function appendFast (connection: Connection, groups: readonly EventGroup[]): Promise<string | null> {
+  const [group] = groups
+  const [event] = group?.events ?? []
+  try {
+    if (groups.length > 1 || group?.events.length !== 1 || event?.ending !== null) return await connection.call('append', valuesOf(groups))
+    const { messageId, sequenceNo, eventType, payload } = event
+    return await connection.call('appendOne', [messageId, sequenceNo, eventType, payload, group.epoch])
+  } catch (error) {
+    const code = sqlState(error)
+    if (code !== LOCK_NOT_AVAILABLE && code !== WRITER_REFUSED) throw error
+    return CONTENDED
+  }
+}
+
+/** The arguments of `journal_append`. */
+function valuesOf (groups: readonly EventGroup[]): unknown[] {
+  const places: number[] = []
+  const numbers: number[] = []
+  const types: string[] = []
+  const payloads: string[] = []
+  const endings: Array<'NULL' | 'true'> = []
+  let isEnding = false
+  for (const [index, { events }] of groups.entries()) {
+    for (const { sequenceNo, eventType, payload, ending } of events) {
+      places.push(index + 1)
+      numbers.push(sequenceNo)
+      types.push(quoted(eventType))
+      payloads.push(payload)
+      endings.push(ending === null ? 'NULL' : 'true')
+      isEnding ||= ending !== null
+    }
+  }
+  const lastOf = ({ events }: EventGroup): NumberedEvent | undefined => events[events.length - 1]
+  return [
+    `{${places.join(',')}}`,
+    `{${numbers.join(',')}}`,
+    `{${types.join(',')}}`,
+    payloads.join('\n'),
+    isEnding ? `{${endings.join(',')}}` : null,
+    arrayOf(groups, (group) => group.messageId),
+    arrayOf(groups, (group) => group.epoch ?? 'NULL'),
+    arrayOf(groups, (group) => group.events[0]?.sequenceNo ?? 'NULL'),
+    arrayOf(groups, (group) => lastOf(group)?.sequenceNo ?? 'NULL'),
+    isEnding ? groups.map((group) => lastOf(group)?.ending?.status ?? null) : null,
+    isEnding ? groups.map((group) => lastOf(group)?.ending?.error ?? null) : null
+  ]
+}
+
+function toRefusals (answer: string | null): ReadonlyMap<number, Refused> {
+  if (answer === null) return NONE
   const refusals = JSON.parse(answer) as Array<[place: number, reason: Refused['reason'], lastNo: number | null]> // of the function's making
   return new Map(refusals.map(([place, reason, lastNo]) => [place - 1, reason === 'taken' ? { reason, lastNo: Number(lastNo) } : { reason }]))
 }

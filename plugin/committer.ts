@@ -78,7 +78,9 @@ export function createCommitter (journal: Journal, options: CommitterOptions): C
       pendingBytes += bytes
       pendingEvents++
       const deadline = performance.now() + options.writeRetryMs
-      lanes[laneOf(event.messageId)]?.add({ ...event, deadline, doubtfulSince: null })
+      const { messageId, eventType, payload, writer, sequenceNo, ending, settle } = event
+      // Field by field: a spread costs as much as all the rest of this function
+      lanes[laneOf(messageId)]?.add({ messageId, eventType, payload, bytes: event.bytes, writer, sequenceNo, ending, settle, deadline, doubtfulSince: null })
       watch(deadline)
     },
     drained () {

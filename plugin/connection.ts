@@ -82,9 +82,14 @@ class Session implements Connection {
       context.mustBegin = true
     }
     await this.begin()
-    const answer = await this.#scalar(name, values)
-    await this.commit()
-    return answer
+    try {
+      const answer = await this.#scalar(name, values)
+      await this.commit()
+      return answer
+    } catch (error) {
+      if (failureKind(error) !== 'transient') await this.rollback()
+      throw error
+    }
   }
 
   /** Begins a transaction with its limits, together with the statements given, which have no parameters. */
@@ -118,21 +123,21 @@ class Session implements Connection {
 
   /** A statement that the session has lost is prepared anew; not within a transaction, which its failure has ended. */
   async #execute (name: StatementName, values: unknown[]): Promise<QueryArrayResult<ArrayRow>> {
-    const { statements, limits } = this.#context
-    const run = async (): Promise<QueryArrayResult<ArrayRow>> => {
-      const statement = this.isStale ? { text: statements[name].text } : statements[name]
-      const config: QueryArrayConfig = { ...statement, values, ...limits }
-      return await this.#client.query<ArrayRow>(config)
-    }
-    if (this.isStale) return await run()
     try {
-      return await run()
+      return await this.#send(name, values)
     } catch (error) {
-      if (failureKind(error) !== 'stale') throw error
+      if (this.isStale || failureKind(error) !== 'stale') throw error
       this.isStale = true
       if (this.isOpen) throw error
-      return await run()
+      return await this.#send(name, values)
     }
+  }
+
+  #send (name: StatementName, values: unknown[]): Promise<QueryArrayResult<ArrayRow>> {
+    const { statements, limits } = this.#context
+    const { name: prepared, text } = statements[name]
+    const config: QueryArrayConfig = this.isStale ? { text, values, ...limits } : { name: prepared, text, values, ...limits }
+    return this.#client.query<ArrayRow>(config)
   }
 
   async #run (statements: readonly string[]): Promise<ArrayRow[][]> {

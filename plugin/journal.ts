@@ -189,6 +189,16 @@ export interface Lease {
 const RETENTION_LOCK = 0x726574656e74696fn
 
 export function createJournal (connection: PooledConnection, scripts: Scripts): Journal {
+  const appenders = new WeakMap<Connection, Appender>()
+
+  function appenderOf (held: Connection): Appender {
+    const known = appenders.get(held)
+    if (known !== undefined) return known
+    const appender = createAppender(held)
+    appenders.set(held, appender)
+    return appender
+  }
+
   const read = (isRetry: boolean): Connection['query'] => isRetry ? connection.queryWithLimits : connection.query
 
   async function carryOut (held: Connection, message: LockedMessage, lastNo: number, decision: Decision): Promise<Decided> {
@@ -212,7 +222,7 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
   return {
     ...createAppender(connection),
 
-    write: async (work) => await connection.hold(async (held) => await work(createAppender(held))),
+    write: async (work) => await connection.hold(async (held) => await work(appenderOf(held))),
 
     async readPage (messageId, cursor, rows, bytes, isRetry) {
       const page = await read(isRetry)('readPage', [messageId, cursor, rows, bytes])

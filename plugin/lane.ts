@@ -116,7 +116,8 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     const leftMs = Math.min(...groups.map(({ events }) => Number(events[0]?.deadline))) - performance.now()
     let refusals: ReadonlyMap<number, Refused>
     try {
-      refusals = await appender.append(groups, Math.ceil(Math.min(lockTimeoutMs, Math.max(MIN_LOCK_TIMEOUT_MS, leftMs))))
+      const waitMs = Math.ceil(Math.min(lockTimeoutMs, Math.max(MIN_LOCK_TIMEOUT_MS, leftMs)))
+      refusals = await appender.append(groups, waitMs, groups.some(({ line }) => line.wasHeld))
     } catch (error) {
       return await failedToWrite(appender, groups, error as Error) // neither pg nor this library rejects with anything else
     }

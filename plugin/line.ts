@@ -85,7 +85,7 @@ export class Line {
   /** Whether no event may be sent before the doubtful ones have been fenced off and looked for. */
   mustSettle (now: number): boolean {
     if (this.due !== null) return true
-    const [head] = this.events
+    const head = this.events[0]
     return head !== undefined && head.doubtfulSince !== null && (this.verdict !== null || head.deadline <= now)
   }
 
@@ -102,7 +102,8 @@ export class Line {
 
   /** The first `count` events are in the journal, or were answered. */
   shift (count: number): void {
-    this.events.splice(0, count)
+    if (count === this.events.length) this.events = []
+    else this.events.splice(0, count)
     this.state = 'ready'
     this.sent = 0
     this.holdMs = FIRST_HOLD_MS
@@ -132,6 +133,9 @@ export class Line {
     this.state = 'busy'
     this.sent = sent
   }
+
+  /** Whether the row was locked at the last try. */
+  get wasHeld (): boolean { return this.holdMs > FIRST_HOLD_MS }
 
   /** For the next try when the row is locked, each wait twice as long as the one before. */
   hold (now: number): void {

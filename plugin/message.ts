@@ -84,7 +84,8 @@ export function createMessage (identity: { messageId: string, userId: string | n
   const controller = new AbortController()
   const writer: Writer = { epoch: opened.epoch, next: opened.lastNo + 1 }
   let lastSequenceNo = opened.latest
-  let lastStatus: EndStatus | null = null
+  /** The newest event that this producer has recorded. */
+  let last: { eventType: string, payload: unknown } | null = null
   let activeAt = performance.now()
   let isUsed = false
   let ended = false
@@ -103,7 +104,7 @@ export function createMessage (identity: { messageId: string, userId: string | n
       underWay--
       if (sequenceNo !== null) {
         lastSequenceNo = sequenceNo
-        lastStatus = statusOf(eventType, payload)
+        last = { eventType, payload }
       }
       if (isLost(reason)) lose(refusedError(reason, messageId))
       onWritten(reason)
@@ -215,6 +216,7 @@ export function createMessage (identity: { messageId: string, userId: string | n
       if (ended) return
       await settled()
       if (ended) return
+      const lastStatus = last === null ? null : statusOf(last.eventType, last.payload)
       if (lastStatus !== null) {
         ended = true
         const status = failure === undefined ? lastStatus : 'failed'

@@ -73,7 +73,7 @@ const PROBLEMS = `
   union all
   select 'the role ' || quote_ident(current_user) || ' may not call ' || function.oid::regprocedure
   from pg_proc function
-  where function.pronamespace in (select relnamespace from pg_class join home using (oid)) and function.proname in ('journal_append', 'journal_append_one', 'journal_fence', 'journal_count', 'journal_refusals')
+  where function.pronamespace in (select relnamespace from pg_class join home using (oid)) and function.proname in ('journal_append', 'journal_append_one', 'journal_append_some', 'journal_fence', 'journal_count', 'journal_refusals')
     and not has_function_privilege(function.oid, 'execute')
   union all
   select home.oid::regclass || ' has no column ' || wanted_column.definition

@@ -11,7 +11,7 @@ export interface Statement {
 }
 
 export type StatementName =
-  'append' | 'appendOne' | 'fence' | 'findTaken' | 'readFrames' | 'readFramesInParts' | 'readPage' | 'findMessage' | 'findLatest' |
+  'appendOne' | 'append' | 'appendSome' | 'fence' | 'findTaken' | 'readFrames' | 'readFramesInParts' | 'readPage' | 'findMessage' | 'findLatest' |
   'openMessage' | 'makeMessage' | 'deleteMessage' | 'lockOpened' | 'touch' | 'inspect' | 'lookForDead' | 'end' | 'claim' | 'renew' | 'deleteEvents' | 'deleteMessages' | 'countMessages' | 'isCounted' | 'setCounted'
 
 export type JournalStatements = Record<StatementName, Statement>
@@ -59,8 +59,9 @@ const interval = (ms: string): string => `make_interval(secs => ${ms}::float8 / 
 export function createStatements (tables: Tables): JournalStatements {
   const { messages, events, state, fn } = tables
   const texts: Record<StatementName, string> = {
-    append: `select ${fn('journal_append')}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-    appendOne: `select ${fn('journal_append_one')}($1, $2, $3, $4, $5, $6)`,
+    appendOne: `select ${fn('journal_append_one')}($1, $2, $3, $4, $5)`,
+    append: `select ${fn('journal_append')}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+    appendSome: `select ${fn('journal_append_some')}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
     fence: `select ${fn('journal_fence')}($1, $2, $3, $4)`,
 
     // For each wanted place: what stands there, if anything does, and where that message's journal ends.

@@ -108,7 +108,7 @@ test('an event that waits for a takeover is fenced when it goes on', async (t) =
   await client.query('begin')
   await client.query('update messages set epoch = epoch + 1 where message_id = $1', [messageId])
 
-  const tries = countStatements(first.app, /appendOne/)
+  const tries = countStatements(first.app, /append/)
   const recorded = older.record('answer', {})
   while (tries() < 2) await turn()
   await client.query('commit')
