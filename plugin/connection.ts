@@ -168,8 +168,7 @@ export function createConnection (pool: Pool, statements: JournalStatements, wri
       'begin isolation level read committed',
       `set local lock_timeout = ${lockTimeout(writeRetryMs)}`,
       // A host that vanishes must not hold a message's row
-      `set local idle_in_transaction_session_timeout = ${2 * timeoutMs}`,
-      "set local journal.appends = 'on'"
+      `set local idle_in_transaction_session_timeout = ${2 * timeoutMs}`
     ],
     mustBegin: false
   }

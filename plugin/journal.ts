@@ -84,7 +84,7 @@ export interface LockedMessage {
 
 /** What to do with a locked message. `null`: nothing. */
 export type Decision =
-  /** Its status and, unless `event` is `null`, its terminal event; otherwise the newest event is what ended it. `fence`: under a new epoch. */
+  /** Its status and, unless `event` is `null`, its terminal event; otherwise the newest event is what ended it. `fence`: under a new epoch, if it has one. */
   | { kind: 'end', status: MessageStatus, error: string | null, event: Pick<JournalRow, 'eventType' | 'payload'> | null, fence: boolean }
   /** It is this process's from now on, under a new epoch. */
   | { kind: 'claim' }

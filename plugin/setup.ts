@@ -131,7 +131,9 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
     viewers.close()
     messages.producers.close()
   })
+  const closing = new AbortController()
   app.addHook('onClose', async () => {
+    closing.abort()
     for (const repetition of [...hurried, ...unhurried]) repetition.stop()
     await Promise.all([
       within(FLUSH_MS, messages.drained().then(messages.handOver)),
@@ -194,8 +196,8 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
 
   app.addHook('onReady', async () => {
     await checkTables(app, pool, schema)
-    countMessages(journal).catch((error: unknown) => {
-      log.error('count', { err: error }, 'journal: the newest numbers of old messages could not be counted; the first append to each of them does')
+    countMessages(journal, closing.signal).catch((error: unknown) => {
+      if (!closing.signal.aborted) log.error('count', { err: error }, 'journal: the newest numbers of old messages could not be counted; the first append to each of them does')
     })
   })
 }

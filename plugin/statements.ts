@@ -127,7 +127,7 @@ export function createStatements (tables: Tables): JournalStatements {
       ) newest
       where m.message_id is null or m.status <> 'streaming' or newest.sequence_no > known.sequence_no`,
 
-    // The database's time, and then what three indexes have: messages without a sign of life for $1 ms, or with one from the future;
+    // The database's time, and then what three indexes have: messages without a sign of life for $1 ms; or with one from the future;
     // a stretch of those that never had a heartbeat and are at least $2 ms old, behind the place $3, $4; and messages that were
     // handed over.
     lookForDead: `
@@ -136,7 +136,12 @@ export function createStatements (tables: Tables): JournalStatements {
       (select message_id, null, ${age('heartbeat_at')}, handed_over is not null, null, null, null, null, null
       from ${messages} m ${newestOf(events)}
       where status = 'streaming' and heartbeat_at is not null
-        and (heartbeat_at < now() - ${interval('$1')} and coalesce(newest.created_at, '-infinity') < now() - ${interval('$1')} or heartbeat_at > now())
+        and heartbeat_at < now() - ${interval('$1')} and coalesce(newest.created_at, '-infinity') < now() - ${interval('$1')}
+      order by heartbeat_at limit ${MAX_CANDIDATES})
+      union all
+      (select message_id, null, ${age('heartbeat_at')}, handed_over is not null, null, null, null, null, null
+      from ${messages}
+      where status = 'streaming' and heartbeat_at is not null and heartbeat_at > now()
       order by heartbeat_at limit ${MAX_CANDIDATES})
       union all
       (select message_id, null, null, false, ${age('m.created_at')}, newest.event_type,
@@ -154,14 +159,15 @@ export function createStatements (tables: Tables): JournalStatements {
 
     end: `
       with ended as (
-        update ${messages} set status = $2, error = $3, epoch = epoch + $4, ended_at = coalesce(ended_at, now()), ended_no = $5,
-          last_no = greatest($5, last_no), handed_over = null
+        update ${messages} set status = $2, error = $3, epoch = epoch + case when epoch > 0 then $4::int else 0 end,
+          ended_at = coalesce(ended_at, now()), ended_no = $5, last_no = greatest($5, last_no), handed_over = null
         where message_id = $1
         returning epoch
       ),
+      appending as materialized (select set_config('journal.appends', 'on', true)),
       inserted as (
         insert into ${events} (message_id, sequence_no, event_type, payload, ending)
-        select $1, $5, $6, $7, true from ended where $6::text is not null
+        select $1, $5, $6, $7, true from ended, appending where $6::text is not null
         returning sequence_no
       )
       select epoch, (select count(*) from inserted) from ended`,
@@ -217,7 +223,7 @@ export function createScripts ({ messages, events }: Tables): Scripts {
 
     heartbeat (leases, used, agoMs, handOver) {
       const renew = `
-        with lease (message_id, epoch) as (values ${valuesOf(used)}),
+        with lease as (select * from ${rowsOf(used)}),
         held as materialized (
           select m.message_id from ${messages} m join lease using (message_id, epoch) where m.status = 'streaming' for no key update of m skip locked
         )
@@ -226,7 +232,7 @@ export function createScripts ({ messages, events }: Tables): Scripts {
         returning m.message_id`
       return `
         ${used.length === 0 ? 'select null limit 0' : renew};
-        with lease (message_id, epoch) as (values ${valuesOf(leases)})
+        with lease as (select * from ${rowsOf(leases)})
         select lease.message_id, case when m.message_id is null then 'missing' when m.status = 'stopped' then 'stopped'
           when m.epoch <> lease.epoch then 'fenced' else 'ended' end
         from lease left join ${messages} m on m.message_id = lease.message_id
@@ -235,8 +241,10 @@ export function createScripts ({ messages, events }: Tables): Scripts {
   }
 }
 
-function valuesOf (leases: readonly Lease[]): string {
-  return leases.map(({ messageId, epoch }) => `('${messageId}'::uuid, ${epoch})`).join(',')
+function rowsOf (leases: readonly Lease[]): string {
+  const ids = leases.map(({ messageId }) => messageId).join(',')
+  const epochs = leases.map(({ epoch }) => epoch).join(',')
+  return `unnest('{${ids}}'::uuid[], '{${epochs}}'::int[]) as row (message_id, epoch)`
 }
 
 /** What a reader must know of the message, in the snapshot of its rows: the status, the epoch, and the number of the event that ended it. */
