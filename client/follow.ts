@@ -48,7 +48,7 @@ export async function follow<Result extends object> (source: Source<Result>, opt
     for (const [name, value] of Object.entries(fresh)) fields.set(name, value)
     fields.set('accept', 'text/event-stream')
     if (body !== undefined) fields.set('content-type', 'application/json')
-    if (method === 'GET' && source.cursor !== null) fields.set('last-event-id', source.cursor)
+    if (source.cursor !== null) fields.set('last-event-id', source.cursor)
     return await fetch(url, { method, headers: fields, body: body ?? null, cache: 'no-store', signal: connection })
   }
 
@@ -125,15 +125,6 @@ export async function follow<Result extends object> (source: Source<Result>, opt
     }
   }
 
-  async function run (): Promise<Result> {
-    try {
-      return await askOn()
-    } catch (error) {
-      if (!over.aborted) patience.say('unhealthy')
-      throw error
-    }
-  }
-
   /** The network, or the page, is back: what was silent meanwhile may be dead, and what waited need not. */
   function revive (toleratedMs: number): void {
     if (Date.now() - lastByteAt >= toleratedMs) cut()
@@ -154,6 +145,9 @@ export async function follow<Result extends object> (source: Source<Result>, opt
     globalThis.document?.addEventListener('visibilitychange', () => {
       if (!document.hidden) revive(keepaliveTimeoutMs / 2)
     }, { signal: over })
-    run().then(resolve, reject)
+    askOn().catch((error: unknown) => {
+      if (!over.aborted) patience.say('unhealthy')
+      throw error
+    }).then(resolve, reject)
   }).finally(() => { life.abort() })
 }

@@ -51,7 +51,7 @@ const NOT_FOUND = 404
 const REFUSED = [401, 429, 503]
 
 /** How a message ends is said in a comment behind its last event: no type of an event is believed while the message may go on. */
-const END_STATUSES = ['complete', 'failed', 'stopped'] as const
+const END = /^end (complete|failed|stopped)$/
 
 /** Where the requests of a message go; the rest is the same for all. */
 interface Way extends Pick<Source<object>, 'cursor' | 'next' | 'opened'> {
@@ -113,9 +113,10 @@ async function followMessage<Payload extends object> (options: MessageOptions<Pa
 
   /** The server says that the cursor has everything. How the message has ended, the last event tells, if it came here. */
   function endByType (): MessageEnd<Payload> {
-    const { reason } = Object(last) as { reason?: unknown } // any field may be in a payload
-    if (terminalType === undefined) last = null
-    return end(terminalType === undefined ? 'unknown' : terminalType === 'error' ? 'failed' : reason === 'stopped' ? 'stopped' : 'complete')
+    if (terminalType === 'error') return end('failed')
+    if (terminalType !== undefined) return end((last as { reason?: unknown } | null)?.reason === 'stopped' ? 'stopped' : 'complete')
+    last = null
+    return end('unknown')
   }
 
   const source: Source<MessageEnd<Payload>> = {
@@ -126,13 +127,14 @@ async function followMessage<Payload extends object> (options: MessageOptions<Pa
       onEvent(payload, id)
       const { type, code } = fields
       const isMissing = type === 'error' && code === 'message_missing'
-      if (id === null && !isMissing) return undefined
-      last = payload
-      terminalType = terminalTypes.find((terminal) => terminal === type || terminal === name)
+      if (id !== null || isMissing) {
+        last = payload
+        terminalType = terminalTypes.find((terminal) => terminal === type || terminal === name)
+      }
       return isMissing ? end('failed') : undefined
     },
     comment (text) {
-      const status = END_STATUSES.find((status) => text === `end ${status}`)
+      const status = END.exec(text)?.[1] as Exclude<MessageEnd['status'], 'unknown'> | undefined // the pattern's
       return status && end(status)
     }
   }

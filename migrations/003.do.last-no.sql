@@ -85,16 +85,17 @@ begin
     $body$
   $create$, home);
 
-  -- Under the locks of journal_lock_message. Rows at or above the first new number must be the new ones.
+  -- Under the locks of journal_lock_message. Rows at or above the first new number must be the new ones. The message's row changes in
+  -- any case, so that a transaction whose snapshot is older than this one fails, and does not count what it cannot see.
   execute format($create$
     create or replace function %1$I.journal_raise_last_no() returns trigger
     language plpgsql security definer as $body$
     declare
       late record;
     begin
-      update %1$I.messages m set last_no = new_numbers.newest
+      update %1$I.messages m set last_no = case when m.last_no operator(pg_catalog.<) new_numbers.newest then new_numbers.newest else m.last_no end
       from (select message_id, pg_catalog.max(sequence_no) as newest from new_events group by message_id) new_numbers
-      where m.message_id operator(pg_catalog.=) new_numbers.message_id and m.last_no operator(pg_catalog.<) new_numbers.newest;
+      where m.message_id operator(pg_catalog.=) new_numbers.message_id;
 
       select message_id, first_no into late
       from (

@@ -1,5 +1,6 @@
 import { arrayOf, createAppender, type Appender, type Refusal } from './appender.js'
 import type { ArrayRow, Connection, PooledConnection } from './connection.js'
+import { failureKind } from './postgres-errors.js'
 import { MAX_CANDIDATES, type Scripts } from './statements.js'
 
 /**
@@ -72,6 +73,8 @@ export interface LockedMessage {
   error: string | null
   epoch: number
   endedNo: number | null
+  /** The next event stands above it. */
+  lastNo: number
   openToken: string | null
   handedOver: boolean
   /** Since the last heartbeat; `null`: there never was one. Below zero: the clock has been set back. */
@@ -201,8 +204,8 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
 
   const read = (isRetry: boolean): Connection['query'] => isRetry ? connection.queryWithLimits : connection.query
 
-  async function carryOut (held: Connection, message: LockedMessage, lastNo: number, decision: Decision): Promise<Decided> {
-    const { messageId } = message
+  async function carryOut (held: Connection, message: LockedMessage, decision: Decision): Promise<Decided> {
+    const { messageId, lastNo } = message
     if (decision === null) return { kind: 'kept' }
     if (decision.kind === 'renew') {
       await held.query('renew', [messageId])
@@ -318,31 +321,19 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
     },
 
     async findFree (messageIds) {
-      const [rows = []] = await connection.script(scripts.findFree(messageIds))
+      const [, rows = []] = await unlessLocked(connection.script(scripts.findFree(messageIds)), [])
       return new Set(rows.map(([messageId]) => String(messageId)))
     },
 
-    decide: async (messageId, skipLocked, decide) => await connection.transaction(scripts.lockMessage(messageId, skipLocked), async (held, [rows = [], newestRows = []]) => {
-      const [row] = rows
-      const [newestRow] = newestRows
-      if (row === undefined) return { kind: 'locked' }
-      const [status, epoch, lastNo, endedNo, heartbeatAgeMs, touchedAgeMs, userId, handedOver, error, openToken] = row
-      const newest = newestRow === undefined ? null : { ...toJournalRow(newestRow), ageMs: Number(newestRow[3]) }
-      const message: LockedMessage = {
-        messageId,
-        userId: userId ?? null,
-        status: status as MessageStatus, // the table's check constraint
-        error: error ?? null,
-        epoch: Number(epoch),
-        endedNo: toNumber(endedNo),
-        openToken: openToken ?? null,
-        handedOver: handedOver === 't',
-        heartbeatAgeMs: toNumber(heartbeatAgeMs),
-        touchedAgeMs: Number(touchedAgeMs),
-        newest
-      }
-      return await carryOut(held, message, Math.max(toNumber(lastNo) ?? -1, newest?.sequenceNo ?? -1), decide(message))
-    }),
+    async decide (messageId, skipLocked, decide) {
+      const decided = connection.transaction<Decided>(scripts.lockMessage(messageId, skipLocked), async (held, [, rows, newest]) => {
+        const [row] = rows ?? []
+        if (row === undefined) return { kind: 'locked' }
+        const message = toLockedMessage(messageId, row, newest?.[0])
+        return await carryOut(held, message, decide(message))
+      })
+      return skipLocked ? await unlessLocked(decided, { kind: 'locked' }) : await decided
+    },
 
     async deleteOld (what, days, limit) {
       return await connection.count(what === 'events' ? 'deleteEvents' : 'deleteMessages', [days, String(RETENTION_LOCK), limit])
@@ -356,6 +347,33 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
     isCounted: async () => (await connection.query('isCounted', [])).every(([counted]) => counted === 't'),
     setCounted: async () => { await connection.count('setCounted', []) }
   }
+}
+
+function toLockedMessage (messageId: string, row: ArrayRow, newestRow: ArrayRow | undefined): LockedMessage {
+  const [status, epoch, lastNo, endedNo, heartbeatAgeMs, touchedAgeMs, userId, handedOver, error, openToken] = row
+  const newest = newestRow === undefined ? null : { ...toJournalRow(newestRow), ageMs: Number(newestRow[3]) }
+  return {
+    messageId,
+    userId: userId ?? null,
+    status: status as MessageStatus, // the table's check constraint
+    error: error ?? null,
+    epoch: Number(epoch),
+    endedNo: toNumber(endedNo),
+    lastNo: Math.max(toNumber(lastNo) ?? -1, newest?.sequenceNo ?? -1),
+    openToken: openToken ?? null,
+    handedOver: handedOver === 't',
+    heartbeatAgeMs: toNumber(heartbeatAgeMs),
+    touchedAgeMs: Number(touchedAgeMs),
+    newest
+  }
+}
+
+/** `otherwise`: when somebody holds a lock on a table or a row. */
+async function unlessLocked<T> (work: Promise<T>, otherwise: T): Promise<T> {
+  return await work.catch((error: unknown) => {
+    if (failureKind(error) === 'locked') return otherwise
+    throw error
+  })
 }
 
 function toJournalRow ([sequenceNo, eventType, payload]: ArrayRow): JournalRow {

@@ -155,6 +155,7 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
       }
       isBehind = locked.size > 0
     } catch (error) {
+      isBehind = true
       log.error('heartbeat', { err: error }, 'journal: the producers\' leases could not be renewed')
     }
   }
@@ -198,7 +199,10 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
     check (messageId) {
       if (messages.has(messageId) && checking.add(messageId).size === 1) setImmediate(checkAll)
     },
-    beat: async () => { await heartbeat([...messages.values()], context.recorder.recordedWithin(producerIdleMs), 0, false) },
+    async beat () {
+      const others = context.recorder.recordedWithin(producerIdleMs).filter((messageId) => !messages.has(messageId))
+      await heartbeat([...messages.values()], others, 0, false)
+    },
     async endSilent () {
       if (producerSilenceMs === 0) return
       for (const message of messages.values()) {

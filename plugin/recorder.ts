@@ -99,7 +99,7 @@ export function createRecorder ({ committer, publisher, terminalTypes, logger, l
       case 'invalid':
         return log.error('record', { ...fields, err: outcome.error }, 'journal: an event was not recorded')
       case 'unknown':
-        return log.error('unknown', { ...fields, err: outcome.error }, 'journal: outcome unknown: an event was sent, and Postgres did not say in time whether it is recorded')
+        return logger.error({ ...fields, err: outcome.error }, 'journal: outcome unknown: an event was sent, and Postgres did not say in time whether it is recorded')
       case 'fenced':
         return log.warn('fenced', fields, 'journal: an event was not recorded: another writer has taken the message over')
       case 'stopped':

@@ -19,11 +19,12 @@ export type JournalStatements = Record<StatementName, Statement>
 /** SQL without parameters. The ids must be canonical UUIDs, and the numbers numbers: they stand in the text. */
 export interface Scripts {
   /**
-   * Locks the message's row, and then gives it and its newest event: statements of their own, since the second must see what
-   * the first waited for. `skip`: a row that is locked is not waited for, and not in the answer.
+   * Locks the message's row, and then gives it and its newest event, behind an empty answer: statements of their own, since each must
+   * see what the one before waited for. `skip`: a row that is locked is not waited for, and not in the answer; a table that
+   * cannot be written is an error.
    */
   lockMessage (messageId: string, skip: boolean): string
-  /** Those of the messages whose row can be locked now. */
+  /** Those of the messages whose row can be written now, behind an empty answer. A table that cannot be written is an error. */
   findFree (messageIds: readonly string[]): string
   /**
    * Renews the leases that are used and whose rows are free, and answers with their messages; then come those of all leases that
@@ -211,15 +212,20 @@ export function createStatements (tables: Tables): JournalStatements {
 }
 
 export function createScripts ({ messages, events }: Tables): Scripts {
+  // FOR UPDATE by itself gets along with table locks that keep producers from writing their heartbeats
+  const lockTable = (skip: boolean): string => `lock table ${messages} in row exclusive mode${skip ? ' nowait' : ''}`
   const idsOf = (messageIds: readonly string[]): string => messageIds.map((messageId) => `'${messageId}'`).join(',')
   return {
     lockMessage: (messageId, skip) => `
+      ${lockTable(skip)};
       select status, epoch, last_no, ended_no, ${age('heartbeat_at')}, ${age('coalesce(touched_at, created_at)')}, user_id, handed_over is not null, error, open_token
       from ${messages} where message_id = '${messageId}' for no key update${skip ? ' skip locked' : ''};
       select sequence_no, event_type, payload, ${age('created_at')}
       from ${events} where message_id = '${messageId}' order by sequence_no desc limit 1`,
 
-    findFree: (messageIds) => `select message_id from ${messages} where message_id in (${idsOf(messageIds)}) for no key update skip locked`,
+    findFree: (messageIds) => `
+      ${lockTable(true)};
+      select message_id from ${messages} where message_id in (${idsOf(messageIds)}) for no key update skip locked`,
 
     heartbeat (leases, used, agoMs, handOver) {
       const renew = `

@@ -3,7 +3,7 @@ import { resumeMessage, streamMessage } from '../../client/index.js'
 import { eventually } from '../helper/journal.js'
 import { becomePage, define, watchTimers } from './browser.js'
 import { watch } from './chat.js'
-import { END, broken, frame, last, open, silence, startServer, status, stream } from './server.js'
+import { broken, frame, last, open, silence, startServer, status, stream } from './server.js'
 
 const LONG_MS = 600_000
 const patient = { backoffMs: [LONG_MS], keepaliveTimeoutMs: LONG_MS }
