@@ -13,32 +13,41 @@ interface Produced {
   recorded: boolean[]
 }
 
-const { databaseUrl, redisUrl, ...options } = JSON.parse(process.env.APP_OPTIONS ?? '{}')
+const { databaseUrl, redisUrl, takesOver = false, ...options } = JSON.parse(process.env.APP_OPTIONS ?? '{}')
 const app = Fastify({ forceCloseConnections: true })
 await app.register(postgres, { connectionString: databaseUrl })
 await app.register(redis, { url: redisUrl })
 await app.register(messageJournal, {
   prefix: '/api',
   identify: (request) => request.headers['x-user']?.toString(),
+  ...takesOver && { takeOver: async () => produceFor(10) },
   ...options
 })
 
 const produced = new Map<string, Produced>()
 
 /** Records an event every few ms, whatever becomes of them, until the message's signal aborts and for a while longer. */
-app.post<{ Body: { messageId?: string, everyMs: number } }>('/produce', async ({ body: { messageId, everyMs } }) => {
-  const message = await app.journal.openMessage({ userId: 'ada', ...messageId !== undefined && { messageId } })
-  const recorded: boolean[] = []
-  produced.set(message.messageId, { message, recorded })
-  const write = async () => {
+function produceFor (everyMs: number): (message: Message) => Promise<void> {
+  return async (message) => {
+    const recorded: boolean[] = []
+    produced.set(message.messageId, { message, recorded })
     for (let no = 0, afterwards = 0; afterwards < 20; no++) {
       if (message.signal.aborted) afterwards++
-      recorded.push(await message.record('answer', { type: 'answer', no }))
+      recorded.push(await message.record('answer', { type: 'answer', no, pid: process.pid }))
       await delay(everyMs)
     }
   }
-  write()
+}
+
+app.post<{ Body: { messageId?: string, everyMs: number } }>('/produce', async ({ body: { messageId, everyMs } }) => {
+  const message = await app.journal.openMessage({ userId: 'ada', ...messageId !== undefined && { messageId } })
+  produceFor(everyMs)(message)
   return { messageId: message.messageId }
+})
+
+/** Records an event without a lease. */
+app.post<{ Body: { messageId: string, sequenceNo: number, eventType: string } }>('/record', async ({ body: { messageId, sequenceNo, eventType } }) => {
+  return { recorded: await app.journal.recordEvent(messageId, sequenceNo, eventType, { type: eventType }) }
 })
 
 app.get<{ Params: { messageId: string } }>('/produced/:messageId', async ({ params: { messageId } }) => {
