@@ -10,7 +10,10 @@ import messageJournal, { type Message } from '../../plugin/index.js'
 
 interface Produced {
   message: Message
+  /** By the numbers in the events' payloads. */
   recorded: boolean[]
+  /** Ends the message, once all that was recorded is answered. */
+  end (): Promise<boolean>
 }
 
 const { databaseUrl, redisUrl, ...options } = JSON.parse(process.env.APP_OPTIONS ?? '{}')
@@ -25,21 +28,32 @@ await app.register(messageJournal, {
 
 const produced = new Map<string, Produced>()
 
-/** Records an event every few ms, whatever becomes of them, until the message's signal aborts and for a while longer. */
-app.post<{ Body: { messageId?: string, everyMs: number } }>('/produce', async ({ body: { messageId, everyMs } }) => {
+/** Records events every few ms, one or some at once, whatever becomes of them, until the message's signal aborts and for a while longer. */
+app.post<{ Body: { messageId?: string, everyMs: number, atOnce?: number } }>('/produce', async ({ body: { messageId, everyMs, atOnce = 1 } }) => {
   const message = await app.journal.openMessage({ userId: 'ada', ...messageId !== undefined && { messageId } })
   const recorded: boolean[] = []
-  produced.set(message.messageId, { message, recorded })
+  const ending = new AbortController()
   const write = async () => {
-    for (let no = 0, afterwards = 0; afterwards < 20; no++) {
+    for (let no = 0, afterwards = 0; afterwards < 20 && !ending.signal.aborted; no += atOnce) {
       if (message.signal.aborted) afterwards++
-      recorded.push(await message.record('answer', { type: 'answer', no }))
+      recorded.push(...await Promise.all(Array.from({ length: atOnce }, async (_, i) => await message.record('answer', { type: 'answer', no: no + i }))))
       await delay(everyMs)
     }
   }
-  write()
+  const written = write()
+  produced.set(message.messageId, {
+    message,
+    recorded,
+    async end () {
+      ending.abort()
+      await written
+      return await message.end()
+    }
+  })
   return { messageId: message.messageId }
 })
+
+app.post<{ Params: { messageId: string } }>('/end/:messageId', async ({ params: { messageId } }) => ({ ended: await produced.get(messageId)?.end() ?? false }))
 
 app.get<{ Params: { messageId: string } }>('/produced/:messageId', async ({ params: { messageId } }) => {
   const { message, recorded } = produced.get(messageId) ?? {}
