@@ -61,6 +61,29 @@ t.test('a reader that stops reading is cut after stallTimeoutMs, and goes on wit
   t.same([...got, ...ids(again)], upTo(LARGE.count))
 })
 
+t.test('a reader that does not read is cut after stallTimeoutMs, not after twice that', async (t) => {
+  const stallTimeoutMs = 3_200
+  const partMs = stallTimeoutMs / 8 // the server counts in these, too
+  const sockets: Array<ServerResponse['socket']> = []
+  const { app, url, databaseUrl } = await startApp(t, {
+    stallTimeoutMs,
+    extend (app) { app.addHook('onRequest', async (_request, { raw }) => { sockets.push(raw.socket) }) }
+  })
+  const messageId = await makeMessage(databaseUrl)
+  await insertEvents(databaseUrl, messageId, LARGE)
+  openRaw(t, `${url}/api/messages/${messageId}/events`)
+  await eventually(() => app.journal.stats().viewers === 1)
+  // A busy machine makes the parts longer, here as in the server
+  let parts = 0
+  for (let written = -1; app.journal.stats().viewers === 1; parts++) {
+    await delay(partMs)
+    if (sockets[0]?.bytesWritten === written) continue
+    parts = 0
+    written = Number(sockets[0]?.bytesWritten)
+  }
+  t.ok(parts >= 6 && parts <= 12, `${parts} eighths of stallTimeoutMs`)
+})
+
 /** A reader that has stopped with next to nothing unsent, and the server's side of it. */
 async function stopNearlySent (t: Test, options: { stallTimeoutMs: number, keepaliveMs: number }) {
   const responses: ServerResponse[] = []
