@@ -8,7 +8,7 @@ import { gate } from './helper/gate.js'
 import { ask, eventsOf, eventually, has, insertEvents, statusOf } from './helper/journal.js'
 import { connect, ids } from './helper/sse.js'
 import { startTcpProxy } from './helper/tcp-proxy.js'
-import { countStatements, linesAbout, observe } from './helper/writing.js'
+import { beforeStatements, countStatements, linesAbout, observe } from './helper/writing.js'
 
 const TIMES = { heartbeatMs: 100, producerIdleMs: 600, reconcileMs: 50 }
 const STALE = { type: 'error', error: 'The answer was interrupted.', code: 'producer_stale' }
@@ -159,8 +159,11 @@ test('events that another writer puts into the message count, and its producer i
 })
 
 test('a producer whose message was taken over elsewhere does not end it as silent', async (t) => {
-  const { app, databaseUrl } = await startApp(t, { reconcileMs: 50, heartbeatMs: 600_000, producerIdleMs: 1_200_000, producerSilenceMs: 500 })
+  const { app, databaseUrl } = await startApp(t, { ...TIMES, producerSilenceMs: 500 })
   const other = await startApp(t, { ...TIMES, databaseUrl, migrate: false })
+  const end = gate()
+  t.teardown(() => { end.open() })
+  beforeStatements(app, /from lease left join/, async () => { await end.opened }) // no heartbeat tells it
   const older = await app.journal.openMessage({ userId: 'ada' })
   t.equal(await older.touch(), true)
   const newer = await other.app.journal.openMessage({ userId: 'ada', messageId: older.messageId })
@@ -170,7 +173,9 @@ test('a producer whose message was taken over elsewhere does not end it as silen
 
   t.equal(await statusOf(databaseUrl, newer.messageId), 'streaming')
   t.equal(await newer.record('answer', {}), true)
-  t.equal(older.signal.aborted, false, 'nothing has told it yet')
+  t.equal(older.signal.aborted, false)
+  end.open()
+  await eventually(() => older.signal.aborted)
 })
 
 test('a silent producer that cannot be ended is logged, and ended when that is possible again', async (t) => {
@@ -391,7 +396,7 @@ test('a handler that hands its message to a worker and then fails does not cost 
     throw new Error('no')
   })
   t.equal((await fetch(`${url}/ask`, { method: 'POST' })).status, 500)
-  await eventually(async () => (await ask(databaseUrl, 'select from messages where status = \'failed\'')).length === 1)
+  await eventually(async () => (await ask(databaseUrl, 'select from messages where status = \'failed\'')).length > 0)
   const [message] = messages
   t.equal(await message?.end(), true)
   t.strictSame(await ask(databaseUrl, 'select status from messages order by created_at'), [{ status: 'complete' }, { status: 'failed' }])
