@@ -168,7 +168,7 @@ export function createStatements (tables: Tables): JournalStatements {
       appending as materialized (select set_config('journal.appends', 'on', true)),
       inserted as (
         insert into ${events} (message_id, sequence_no, event_type, payload, ending)
-        select $1, $5, $6, $7, true from ended, appending where $6::text is not null
+        select $1, $5, $6::text, $7, true from ended, appending where $6::text is not null
         returning sequence_no
       )
       select epoch, (select count(*) from inserted) from ended`,
