@@ -210,7 +210,7 @@ begin
     $body$
   $create$, home);
 
-  -- Why writers were refused: [[place, reason, last_no], …]. Only `taken` and `locked` may pass; last_no goes with `taken`.
+  -- Why writers were refused: [[place, reason, last_no], ...]. Only `taken` and `locked` may pass; last_no goes with `taken`.
   execute format($create$
     create or replace function %1$I.journal_refusals(places integer[], ids uuid[], epochs integer[], first_numbers integer[]) returns text
     language plpgsql as $body$
@@ -351,7 +351,7 @@ begin
   $create$, home);
 
   -- From the end of this transaction on, no append that is still under way can put one of these numbers, or a lower one, into
-  -- the journal. Answers with the places of the messages whose row is locked: [1, …]; null: there are none.
+  -- the journal. Answers with the places of the messages whose row is locked: [1, ...]; null: there are none.
   execute format($create$
     create or replace function %1$I.journal_fence(lock_timeout_ms integer, ids uuid[], epochs integer[], numbers integer[]) returns text
     language plpgsql as $body$

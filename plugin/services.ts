@@ -3,8 +3,9 @@ import type {} from '@fastify/postgres'
 import type { Pool, PoolClient } from 'pg'
 import { DatabaseNewerError, InvalidOptionError, NotMigratedError, UnusableTablesError } from './errors.js'
 import { giveBack, lend } from './lend.js'
-import { latestVersion, schemaVersion } from './migrate.js'
+import { latestVersion, reasonOf, schemaVersion } from './migrate.js'
 import type { JournalOptions } from './options.js'
+import { sqlState } from './postgres-errors.js'
 import type { Redis } from './redis.js'
 import { tablesOf } from './statements.js'
 
@@ -22,6 +23,8 @@ export function redisOf (app: FastifyInstance, { redis }: JournalOptions): Redis
   return client
 }
 
+const INSUFFICIENT_PRIVILEGE = '42501'
+
 /**
  * Fails the start when the tables are not the ones this code needs, or cannot be used; a server that is away is no reason not to
  * start. Says in the log what guards the events against losing their message.
@@ -30,6 +33,7 @@ export function redisOf (app: FastifyInstance, { redis }: JournalOptions): Redis
 export async function checkTables (app: FastifyInstance, pool: Pool, schema: { schema?: string }): Promise<void> {
   const needed = await latestVersion()
   const version = await schemaVersion(pool, schema).catch((error: unknown) => {
+    if (sqlState(error) === INSUFFICIENT_PRIVILEGE) throw new UnusableTablesError(reasonOf(error))
     app.log.error({ err: error }, 'journal: Postgres cannot be reached; events and readers will wait for it')
     return null
   })
@@ -84,10 +88,12 @@ const PROBLEMS = `
   from wanted_trigger join home using (name)
   where not exists (select from pg_trigger where tgrelid = home.oid and tgname = wanted_trigger.trigger and tgenabled in ('O', 'A'))`
 
+/** The encoding, and what deletes the events of a message that is deleted; null: nothing does. */
 const FACTS = `
-  select current_setting('server_encoding'), exists (
-    select from pg_constraint where conrelid = to_regclass($1) and confrelid = to_regclass($2) and contype = 'f'
-  )`
+  select current_setting('server_encoding'), case
+    when exists (select from pg_constraint where conrelid = to_regclass($1) and confrelid = to_regclass($2) and contype = 'f') then 'foreign key'
+    when exists (select from pg_trigger where tgrelid = to_regclass($2) and tgname = 'journal_delete_events' and tgenabled in ('O', 'A')) then 'triggers'
+  end`
 
 const texts = { types: { getTypeParser: () => String }, rowMode: 'array' } as const
 
@@ -95,8 +101,10 @@ async function checkUse (app: FastifyInstance, client: PoolClient, schema: strin
   const { messages, events, state } = tablesOf(schema)
   const problems = await client.query<[string]>({ text: PROBLEMS, values: [['messages', 'message_events', 'journal_state'], [messages, events, state]], ...texts })
   if (problems.rows.length > 0) throw new UnusableTablesError(problems.rows.map(([problem]) => problem).join('; '))
-  const facts = await client.query<[string, string]>({ text: FACTS, values: [events, messages], ...texts })
-  const [[encoding, hasForeignKey] = ['UTF8', 'f']] = facts.rows
-  app.log.info({ guard: hasForeignKey === 't' ? 'foreign key' : 'triggers' }, 'journal: the tables are ready')
-  if (encoding !== 'UTF8') app.log.warn({ encoding }, 'journal: the database is not UTF8: an event that it cannot hold is not recorded')
+  const facts = await client.query<[string, string | null]>({ text: FACTS, values: [events, messages], ...texts })
+  for (const [encoding, guard] of facts.rows) {
+    app.log.info({ guard }, 'journal: the tables are ready')
+    if (guard === null) app.log.warn('journal: events can lose their message: there is neither the foreign key nor the trigger journal_delete_events')
+    if (encoding !== 'UTF8') app.log.warn({ encoding }, 'journal: the database is not UTF8: an event that it cannot hold is not recorded')
+  }
 }

@@ -167,7 +167,7 @@ export function createStatements (tables: Tables): JournalStatements {
       ),
       inserted as (
         insert into ${events} (message_id, sequence_no, event_type, payload, ending)
-        select $1, $5, $6, $7, true from ended where $6::text is not null
+        select $1, $5, $6::text, $7, true from ended where $6::text is not null
         returning sequence_no
       )
       select epoch, (select count(*) from inserted) from ended`,

@@ -1,1 +1,2 @@
-import './judge.cases.js'
+import './message-open.cases.js'
+import './message-life.cases.js'

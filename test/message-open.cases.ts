@@ -18,6 +18,7 @@ async function startOnProxy (t: Test, options: TestAppOptions = {}) {
   const { app, lines } = await startApp(t, { ...QUIET, ...options, databaseUrl: proxy.url })
   const database = await observe(t, databaseUrl)
   await openConnections(app)
+  await eventually(async () => (await database.query('select from journal_state where timeline is not null')).length === 1) // by the first connection, with a COMMIT
   let isDue = false
   return {
     app,

@@ -2,6 +2,7 @@ import postgres from '@fastify/postgres'
 import redis from '@fastify/redis'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { AddressInfo } from 'node:net'
+import type { PoolConfig } from 'pg'
 import type { Test } from 'tap'
 import messageJournal, { type MessageJournalOptions } from '../../plugin/index.js'
 import { createTestDatabase } from './database.js'
@@ -23,6 +24,8 @@ export interface TestApp {
 
 export interface TestAppOptions extends Partial<MessageJournalOptions> {
   databaseUrl?: string
+  /** Of the app's pool. */
+  pool?: PoolConfig & { binary?: boolean }
   /** Default: a free one. */
   port?: number
   redisUrl?: string
@@ -39,7 +42,7 @@ export const USER_HEADER = 'x-user'
 export const NO_TICKS = { reconcileMs: 600_000, heartbeatMs: 600_000, producerIdleMs: 1_200_000 }
 
 /** An app as a user would write it, listening on a free port, on a database of its own; closed after the test. */
-export async function startApp (t: Test, { databaseUrl, redisUrl = process.env.TEST_REDIS_URL ?? '', redisClient, port = 0, extend, ...options }: TestAppOptions = {}): Promise<TestApp> {
+export async function startApp (t: Test, { databaseUrl, redisUrl = process.env.TEST_REDIS_URL ?? '', redisClient, pool = {}, port = 0, extend, ...options }: TestAppOptions = {}): Promise<TestApp> {
   const connectionString = databaseUrl ?? await createTestDatabase(t)
   const lines: LogLine[] = []
   const app = Fastify({
@@ -47,7 +50,7 @@ export async function startApp (t: Test, { databaseUrl, redisUrl = process.env.T
     forceCloseConnections: true
   })
   t.teardown(() => app.close())
-  await app.register(postgres, { connectionString })
+  await app.register(postgres, { connectionString, ...pool })
   await app.register(redis, redisClient === undefined ? { url: redisUrl } : { client: redisClient })
   await app.register(messageJournal, {
     prefix: '/api',

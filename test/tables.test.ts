@@ -1,0 +1,2 @@
+import './start.cases.js'
+import './foreign-rows.cases.js'
