@@ -10,7 +10,10 @@ import messageJournal, { type Message } from '../../plugin/index.js'
 
 interface Produced {
   message: Message
+  /** By the numbers in the events' payloads. */
   recorded: boolean[]
+  /** Ends the message, once all that was recorded is answered. */
+  end (): Promise<boolean>
 }
 
 const { databaseUrl, redisUrl, takesOver = false, ...options } = JSON.parse(process.env.APP_OPTIONS ?? '{}')
@@ -26,22 +29,37 @@ await app.register(messageJournal, {
 
 const produced = new Map<string, Produced>()
 
-/** Records an event every few ms, whatever becomes of them, until the message's signal aborts and for a while longer. */
-function produceFor (everyMs: number): (message: Message) => Promise<void> {
+/** Records events every few ms, one or some at once, whatever becomes of them, until the message's signal aborts and for a while longer. */
+function produceFor (everyMs: number, atOnce = 1): (message: Message) => Promise<void> {
   return async (message) => {
     const recorded: boolean[] = []
-    produced.set(message.messageId, { message, recorded })
-    for (let no = 0, afterwards = 0; afterwards < 20; no++) {
-      if (message.signal.aborted) afterwards++
-      recorded.push(await message.record('answer', { type: 'answer', no, pid: process.pid }))
-      await delay(everyMs)
+    const ending = new AbortController()
+    const write = async () => {
+      for (let no = 0, afterwards = 0; afterwards < 20 && !ending.signal.aborted; no += atOnce) {
+        if (message.signal.aborted) afterwards++
+        recorded.push(...await Promise.all(Array.from({ length: atOnce }, async (_, i) => (
+          await message.record('answer', { type: 'answer', no: no + i, pid: process.pid })
+        ))))
+        await delay(everyMs)
+      }
     }
+    const written = write()
+    produced.set(message.messageId, {
+      message,
+      recorded,
+      async end () {
+        ending.abort()
+        await written
+        return await message.end()
+      }
+    })
+    await written
   }
 }
 
-app.post<{ Body: { messageId?: string, everyMs: number } }>('/produce', async ({ body: { messageId, everyMs } }) => {
+app.post<{ Body: { messageId?: string, everyMs: number, atOnce?: number } }>('/produce', async ({ body: { messageId, everyMs, atOnce } }) => {
   const message = await app.journal.openMessage({ userId: 'ada', ...messageId !== undefined && { messageId } })
-  produceFor(everyMs)(message)
+  produceFor(everyMs, atOnce)(message)
   return { messageId: message.messageId }
 })
 
@@ -49,6 +67,8 @@ app.post<{ Body: { messageId?: string, everyMs: number } }>('/produce', async ({
 app.post<{ Body: { messageId: string, sequenceNo: number, eventType: string } }>('/record', async ({ body: { messageId, sequenceNo, eventType } }) => {
   return { recorded: await app.journal.recordEvent(messageId, sequenceNo, eventType, { type: eventType }) }
 })
+
+app.post<{ Params: { messageId: string } }>('/end/:messageId', async ({ params: { messageId } }) => ({ ended: await produced.get(messageId)?.end() ?? false }))
 
 app.get<{ Params: { messageId: string } }>('/produced/:messageId', async ({ params: { messageId } }) => {
   const { message, recorded } = produced.get(messageId) ?? {}

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startPostgres, type PostgresServer } from '../../demo/services/postgres.js'
@@ -33,4 +33,34 @@ export function freeze ({ pid }: { readonly pid: number | null }): void {
 
 export function thaw ({ pid }: { readonly pid: number | null }): void {
   if (pid !== null) process.kill(pid, 'SIGCONT')
+}
+
+/** Why `freezeAll` cannot be used here; `false`: it can. */
+export const cannotFreezeAll = process.platform === 'linux' ? false : 'the children of a process are found in /proc'
+
+/** SIGSTOP to a server and all its children, a Postgres and its sessions say; resolves with what lets them go on. */
+export async function freezeAll (server: { readonly pid: number | null }): Promise<() => void> {
+  freeze(server) // it makes no more children
+  const children = await childrenOf(server.pid)
+  for (const pid of children) signal(pid, 'SIGSTOP')
+  return () => {
+    for (const pid of [...children, server.pid]) signal(pid, 'SIGCONT')
+  }
+}
+
+async function childrenOf (parent: number | null): Promise<number[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
+  const found = await Promise.all(pids.map(async (pid) => {
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '') // it may have ended
+    return Number(stat.slice(stat.lastIndexOf(')')).split(' ')[2]) === parent ? [Number(pid)] : []
+  }))
+  return found.flat()
+}
+
+function signal (pid: number | null, name: NodeJS.Signals): void {
+  try {
+    if (pid !== null) process.kill(pid, name)
+  } catch {
+    // It has ended
+  }
 }
