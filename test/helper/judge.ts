@@ -79,7 +79,7 @@ export function judge (
     ...judgeOrder(program, rows, attempts, circumstances),
     ...judgeTerminal(program, rows, circumstances),
     ...readings.flatMap((reading, index) => judgeReading(rows, reading).map((complaint) => `reader ${index} ${complaint}`)),
-    ...judgeAsides(rows, readings)
+    ...judgeAsides(rows, readings, circumstances)
   ]
   return complaints.length === 0 ? [] : [...complaints, ...evidence(program, rows, attempts, readings, circumstances)]
 }
@@ -162,8 +162,10 @@ function judgeReading (rows: readonly Row[], { events, abandons, finished }: Rea
   return finished && events.length < rows.length ? [`got ${events.length} of ${rows.length} events`] : []
 }
 
-function judgeAsides (rows: readonly Row[], readings: readonly Reading[]): string[] {
-  const committed = new Set(rows.map(({ data }) => data))
+/** A terminal event that was not recorded is recorded again, with the same payload. */
+function judgeAsides (rows: readonly Row[], readings: readonly Reading[], { faults }: Circumstances): string[] {
+  const repeated = faults.some(isOfDatabase) ? Object.values(TERMINALS).flatMap((terminals) => Object.values(terminals)) : []
+  const committed = new Set(rows.map(({ data }) => data).filter((data) => !repeated.includes(data)))
   return readings.flatMap(({ asides }) => asides.filter((data) => committed.has(data)).map((data) => `${brief(data)} has a row and was shown without an id`))
 }
 
