@@ -143,12 +143,17 @@ function judgeTerminal (program: Program, rows: readonly Row[], { mayHaveEndedTw
   const wanted = TERMINALS[program.kind === 'numbered' ? 'numbered' : 'leased'][ending]
   const last = rows.at(-1)
   const isStale = rows.some(({ data }) => data === TERMINALS.leased.vanish)
-  if (isStale && !isDead && !faults.some(({ kind }) => kind === 'restartApp')) return ['a living producer was ended as stale']
+  if (isStale && !isDead && !isCutOff(faults)) return ['a living producer was ended as stale']
   if (last?.data !== wanted) return [`the table ends with ${brief(last?.data ?? 'nothing')} and not with ${wanted}`]
   const written = rows.filter(({ data }) => data === wanted).length
   // A restarted app leaves a message that another process may have to end before it is gone on with.
   // What that one ends may have other rows behind it, and is ended again behind them, as any message that has failed.
   return written === 1 || isDead || isStale || mayHaveEndedTwice ? [] : [`${wanted} was written ${written} times`]
+}
+
+/** One app is closed, or cannot reach Postgres, while the other one can: for how long is up to `producerIdleMs`, and so not judged. */
+function isCutOff (faults: readonly Fault[]): boolean {
+  return faults.some(({ kind }) => ['restartApp', 'stallLink', 'dropLink'].includes(kind))
 }
 
 function isOfDatabase ({ kind }: Fault): boolean {
