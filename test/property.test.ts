@@ -1,24 +1,12 @@
 import t from 'tap'
 import { startRedis } from '../demo/services/redis.js'
-import { messageTopic } from '../plugin/keys.js'
 import { execute, type World } from './helper/execute.js'
-import { program } from './helper/program.js'
+import { judgeAnswers, unknownOutcomes } from './helper/judge.js'
+import { nonsenseFor } from './helper/nonsense.js'
+import { faults, program } from './helper/program.js'
 import { NEEDS_REAL_REDIS } from './helper/real-redis.js'
 import { runPrograms } from './helper/run-programs.js'
 import { buildTown } from './helper/town.js'
-
-/** Text that is no envelope, and envelopes of events that are not in the journal, so far ahead that none ever will be. */
-function nonsense (messageId: string): string[] {
-  const envelope = { message_id: messageId, sequence_no: 100_000, event_type: 'answer', payload: { type: 'nonsense' } }
-  return [
-    '', 'null', '[]', '{"message_id":', '\0', '{"sequence_no":0,"payload":{}',
-    JSON.stringify({ ...envelope, sequence_no: '1' }),
-    JSON.stringify({ ...envelope, sequence_no: -1 }),
-    JSON.stringify({ ...envelope, payload: 'text' }),
-    JSON.stringify(envelope),
-    JSON.stringify({ ...envelope, event_type: 'end', payload: { type: 'end' } })
-  ]
-}
 
 t.test('every reader gets every committed event exactly once, in order, and then the end', NEEDS_REAL_REDIS, async (t) => {
   const redis = await startRedis()
@@ -29,13 +17,15 @@ t.test('every reader gets every committed event exactly once, in order, and then
     reconcileMs: 250,
     heartbeatMs: 250,
     producerIdleMs: 4_000,
-    nonsense: () => [...messageIds].map((messageId) => [messageTopic(messageId), nonsense(messageId)])
+    nonsense: () => nonsenseFor(messageIds)
   })
-  const world: World = { instance: town.instance, pool: town.pool, user: 'ada', messageIds }
-  await runPrograms({
+  const world: World = { instance: town.instance, pool: town.pool, lines: town.lines, user: 'ada', messageIds, ledger: [] }
+  t.comment(await runPrograms({
     program,
+    faults,
     count: 200,
-    execute: async (program, signal) => await execute(world, program, signal),
+    execute: async (program, signal, faults) => await execute(world, program, signal, faults),
     cause: town.cause
-  })
+  }))
+  t.same(await judgeAnswers(town.pool, world.ledger, unknownOutcomes(town.lines)), [])
 })

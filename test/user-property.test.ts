@@ -1,5 +1,6 @@
 import t from 'tap'
 import { userTopic } from '../plugin/keys.js'
+import { faults } from './helper/program.js'
 import { NEEDS_REAL_REDIS } from './helper/real-redis.js'
 import { startClient } from './helper/redis-client.js'
 import { runPrograms } from './helper/run-programs.js'
@@ -27,10 +28,11 @@ t.test('no entry that is still in the stream is lost, doubled or reordered, and 
     nonsense: () => [...users].map((user) => [userTopic(user), NONSENSE])
   })
   const world: UserWorld = { instance: town.instance, redis: (await startClient(t, redis.url)).redis, users }
-  await runPrograms({
+  t.comment(await runPrograms({
+    faults,
     program: userProgram,
     count: 100,
     execute: async (program, signal) => await executeUser(world, program, signal),
     cause: town.cause
-  })
+  }))
 })

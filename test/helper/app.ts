@@ -31,6 +31,8 @@ export interface TestAppOptions extends Partial<MessageJournalOptions> {
   redisUrl?: string
   /** In place of `redisUrl`: a client that the test has made, and closes. */
   redisClient?: FastifyInstance['redis']
+  /** Where its log goes; by default a new array. */
+  lines?: LogLine[]
   /** Called before `listen`: hooks and routes of the test's own. */
   extend?: (app: FastifyInstance) => void | Promise<void>
 }
@@ -42,9 +44,10 @@ export const USER_HEADER = 'x-user'
 export const NO_TICKS = { reconcileMs: 600_000, heartbeatMs: 600_000, producerIdleMs: 1_200_000 }
 
 /** An app as a user would write it, listening on a free port, on a database of its own; closed after the test. */
-export async function startApp (t: Test, { databaseUrl, redisUrl = process.env.TEST_REDIS_URL ?? '', redisClient, pool = {}, port = 0, extend, ...options }: TestAppOptions = {}): Promise<TestApp> {
+export async function startApp (
+  t: Test, { databaseUrl, redisUrl = process.env.TEST_REDIS_URL ?? '', redisClient, pool = {}, port = 0, lines = [], extend, ...options }: TestAppOptions = {}
+): Promise<TestApp> {
   const connectionString = databaseUrl ?? await createTestDatabase(t)
-  const lines: LogLine[] = []
   const app = Fastify({
     logger: { level: 'info', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } },
     forceCloseConnections: true

@@ -3,28 +3,36 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Message } from '../../plugin/index.js'
 import { follow } from './follow.js'
 import { createHabits } from './habits.js'
-import { judge, type Attempt, type Reading, type Row } from './judge.js'
-import type { Program, ReaderPlan, Step, WriterPlan } from './program.js'
+import { judge, unknownOutcomes, type Attempt, type Reading, type Row } from './judge.js'
+import type { Fault, ForeignRow, Program, ReaderPlan, Step, WriterPlan } from './program.js'
 import { orAborted } from './run-programs.js'
 import type { Town } from './town.js'
 
-export interface World extends Pick<Town, 'instance' | 'pool'> {
+export interface World extends Pick<Town, 'instance' | 'pool' | 'lines'> {
   user: string
   /** The messages of the run under way. */
   messageIds: Set<string>
+  /** What was answered in all runs so far. */
+  ledger: Attempt[]
+  /** What goes on with messages that have lost their producer. */
+  continuations?: Map<string, (message: Message) => Promise<void>>
 }
 
 const RETRY_MS = 20
 const HEAD_START = 30
 
 /** Runs a program in the world; resolves with what the table says is wrong. Gives up when `signal` aborts. */
-export async function execute (world: World, program: Program, signal: AbortSignal): Promise<string[]> {
+export async function execute (world: World, program: Program, signal: AbortSignal, faults: readonly Fault[]): Promise<string[]> {
   const { pool, user } = world
+  const stopMs = program.ending === 'stop' && program.writers.length === 1 && program.kind !== 'left' ? program.stopMs : null
+  const isTakenOver = program.takenOver && world.continuations !== undefined && program.kind !== 'numbered' &&
+    (program.kind === 'left' || program.ending === 'vanish')
   const messageId = randomUUID()
   const attempts: Attempt[] = []
   const readings: Reading[] = []
   let openings = 0
   let over = false
+  let stopping = false
 
   /** Not best effort: it is tried again while the database is away. */
   async function open (instance: number): Promise<Message> {
@@ -38,11 +46,18 @@ export async function execute (world: World, program: Program, signal: AbortSign
     }
   }
 
-  function attempt (writer: number, opening: number, n: number, number: number | null, step: Step, record: (payload: object) => Promise<boolean>): Promise<void> {
-    const payload = { type: 'answer', writer, n, padding: 'x'.repeat(step.paddingBytes) }
-    const entry: Attempt = { opening, number, payload: JSON.stringify(payload), recorded: null }
+  function note (opening: number, number: number | null, payload: string): Attempt {
+    const entry: Attempt = { messageId, eventType: `answer ${attempts.length}`, opening, number, payload, recorded: null }
     attempts.push(entry)
-    return record(payload).then((recorded) => { entry.recorded = recorded })
+    return entry
+  }
+
+  function attempt (
+    writer: number, opening: number, n: number, number: number | null, step: Pick<Step, 'paddingBytes'>, record: (eventType: string, payload: object) => Promise<boolean>
+  ): Promise<void> {
+    const payload = { type: 'answer', writer, n, padding: 'x'.repeat(step.paddingBytes) }
+    const entry = note(opening, number, JSON.stringify(payload))
+    return record(entry.eventType, payload).then((recorded) => { entry.recorded = recorded })
   }
 
   async function pace (step: Step, result: Promise<void>): Promise<void> {
@@ -65,7 +80,7 @@ export async function execute (world: World, program: Program, signal: AbortSign
       const number = Math.max(0, highest + step.move)
       highest = Math.max(highest, number)
       const { journal } = current
-      const result = attempt(writer, opening, n, number, step, (payload) => journal.recordEvent(messageId, number, 'answer', payload))
+      const result = attempt(writer, opening, n, number, step, (eventType, payload) => journal.recordEvent(messageId, number, eventType, payload))
       results.push(result)
       await pace(step, result)
     }
@@ -80,11 +95,11 @@ export async function execute (world: World, program: Program, signal: AbortSign
     for (const [n, step] of plan.steps.entries()) {
       if (message.signal.aborted) {
         await Promise.all(results)
-        if (message.signal.reason?.code !== 'FST_JOURNAL_CLOSED') break // another writer has it
+        if (message.signal.reason?.code !== 'FST_JOURNAL_CLOSED' || stopping) break // another writer has it
         message = await open(plan.instance)
         opening = ++openings
       }
-      const result = attempt(writer, opening, n, null, step, (payload) => message.record('answer', payload))
+      const result = attempt(writer, opening, n, null, step, (eventType, payload) => message.record(eventType, payload))
       results.push(result)
       await pace(step, result)
     }
@@ -92,18 +107,19 @@ export async function execute (world: World, program: Program, signal: AbortSign
     return message
   }
 
-  /** A writer of another make: it keeps the rule that a row comes last, and publishes nothing. */
-  async function writeForeign (afterMs: number, n: number): Promise<void> {
+  /** A writer of another make: it publishes nothing, and is refused when its number is not above the newest. */
+  async function writeForeign ({ afterMs, ahead }: ForeignRow): Promise<void> {
     await delay(afterMs)
-    const client = await pool.connect()
-    const payload = JSON.stringify({ type: 'answer', foreign: n }, null, 2)
-    await client.query('begin')
-    await client.query('select from messages where message_id = $1 for no key update', [messageId])
-    await client.query(`insert into message_events (message_id, sequence_no, event_type, payload)
-      select $1, coalesce(max(sequence_no), -1) + 1, 'answer', $2 from message_events where message_id = $1`, [messageId, payload])
-    await client.query('commit')
-    client.release()
-    attempts.push({ opening: ++openings, number: null, payload, recorded: true })
+    const entry = note(++openings, null, '')
+    entry.payload = JSON.stringify({ type: 'answer', foreign: attempts.length }, null, 2)
+    try {
+      await pool.query(`insert into message_events (message_id, sequence_no, event_type, payload)
+        select $1, coalesce(max(sequence_no), -1) + $3, $4, $2 from message_events where message_id = $1`, [messageId, entry.payload, ahead, entry.eventType])
+      entry.recorded = true
+    } catch (error) {
+      if (!['23505', '23514'].includes(String(Object(error).code))) throw error
+      entry.recorded = false
+    }
   }
 
   async function read (plan: ReaderPlan, reading: Reading): Promise<void> {
@@ -131,9 +147,31 @@ export async function execute (world: World, program: Program, signal: AbortSign
       last = await writeLeased(plan, writer, writer === 0 ? first : null)
     })
     let last = first
-    await Promise.all([...writers, ...program.foreignMs.map(writeForeign)])
-    await (last === null ? endNumbered() : endLeased(last))
+    const foreign = stopMs === null ? program.foreign.map(writeForeign) : []
+    await Promise.all([...writers, ...foreign, stopMs !== null && stopSoon(stopMs)])
+    if (!stopping || await statusOf() !== 'stopped') await (last === null ? endNumbered() : endLeased(last))
     over = true
+  }
+
+  async function stopSoon (afterMs: number): Promise<void> {
+    await delay(afterMs)
+    stopping = true
+    await stop()
+  }
+
+  async function statusOf (): Promise<string> {
+    const { rows } = await pool.query('select status from messages where message_id = $1', [messageId])
+    return rows[0].status
+  }
+
+  /** Its terminal event is in, or it is not known whether it is. */
+  function mayHaveEnded (): boolean {
+    return unknownOutcomes(world.lines).has(`${messageId} end`) || unknownOutcomes(world.lines).has(`${messageId} error`)
+  }
+
+  async function goOn (message: Message): Promise<void> {
+    const opening = ++openings
+    for (let n = 0; n < 3; n++) await attempt(100 + opening, opening, n, null, { paddingBytes: 0 }, (eventType, payload) => message.record(eventType, payload))
   }
 
   async function endLeased (message: Message): Promise<void> {
@@ -141,9 +179,9 @@ export async function execute (world: World, program: Program, signal: AbortSign
     if (program.ending === 'stop') {
       await stop()
       if (!current.signal.aborted) await new Promise((resolve) => { current.signal.addEventListener('abort', resolve) })
-      const { rows } = await pool.query('select status from messages where message_id = $1', [messageId])
-      if (rows[0].status !== 'stopped' && !signal.aborted) await endLeased(await open(1)) // it was ended before, since its app was closed
+      if (await statusOf() !== 'stopped' && !signal.aborted) await endLeased(await open(1)) // it was ended before, since its app was closed
     } else if (program.ending === 'vanish') {
+      if (isTakenOver) world.continuations?.set(messageId, goOn)
       // As if a process had taken the message over and died.
       await pool.query('update messages set epoch = epoch + 1, heartbeat_at = to_timestamp(0) where message_id = $1', [messageId])
     } else {
@@ -156,8 +194,11 @@ export async function execute (world: World, program: Program, signal: AbortSign
     if (program.ending === 'stop') return await stop()
     if (program.ending !== 'vanish') {
       const payload = { type: program.ending === 'end' ? 'end' : 'error' }
-      const { rows } = await pool.query('select max(sequence_no) as newest from message_events where message_id = $1', [messageId])
-      await world.instance(0).journal.recordEvent(messageId, rows[0].newest + 1, payload.type, payload)
+      while (!signal.aborted) {
+        const { rows } = await pool.query('select sequence_no, event_type from message_events where message_id = $1 order by sequence_no desc limit 1', [messageId])
+        if (rows[0]?.event_type === payload.type) break
+        if (await world.instance(0).journal.recordEvent(messageId, (rows[0]?.sequence_no ?? -1) + 1, payload.type, payload)) break
+      }
     }
     await pool.query('update messages set status = $2 where message_id = $1', [messageId, program.ending === 'fail' ? 'failed' : 'complete'])
   }
@@ -173,6 +214,7 @@ export async function execute (world: World, program: Program, signal: AbortSign
 
   world.messageIds.add(messageId)
   let first: Message | null = null
+  if (program.kind === 'left' && isTakenOver) world.continuations?.set(messageId, goOn)
   if (program.kind !== 'numbered') first = await open(program.writers[0]?.instance ?? 0)
   else await pool.query('insert into messages (message_id, user_id) values ($1, $2)', [messageId, user])
   const reads = program.readers.map(async (plan) => {
@@ -180,10 +222,14 @@ export async function execute (world: World, program: Program, signal: AbortSign
     readings.push(reading)
     await read(plan, reading)
   })
-  await orAborted(signal, Promise.all([write(first), ...reads]))
+  over = program.kind === 'left'
+  await orAborted(signal, Promise.all([!over && write(first), ...reads]))
   world.messageIds.delete(messageId)
+  world.continuations?.delete(messageId)
+  world.ledger.push(...attempts)
 
   const { rows } = await pool.query<Row>(`select sequence_no as id, event_type as "eventType", payload::text as data
     from message_events where message_id = $1 order by sequence_no`, [messageId])
-  return judge(program, rows, attempts, readings).map((complaint) => `${messageId}: ${complaint}`)
+  const evidence = { unknown: unknownOutcomes(world.lines), mayHaveEndedTwice: mayHaveEnded(), isTakenOver, faults }
+  return judge(program, rows, attempts, readings, evidence).map((complaint) => `${messageId}: ${complaint}`)
 }

@@ -1,7 +1,12 @@
-import type { Program } from './program.js'
+import type pg from 'pg'
+import type { LogLine } from './app.js'
+import type { Fault, Program } from './program.js'
 
 /** An event that a writer tried to record. */
 export interface Attempt {
+  messageId: string
+  /** One of its own, by which it is known in the log. */
+  eventType: string
   /** Attempts under one opening were made on one app, one after another, with nothing of the same writer under way elsewhere. */
   opening: number
   /** The number that was asked for; `null`: it was allotted. */
@@ -29,6 +34,32 @@ export interface Reading {
   finished: boolean
 }
 
+/** What a judge knows beside the table. */
+export interface Circumstances {
+  /** As `unknownOutcomes` has them. */
+  unknown: ReadonlySet<string>
+  /** A terminal event was answered `false`, and may be in the table all the same: the message was ended again. */
+  mayHaveEndedTwice: boolean
+  /** Another app goes on with it, and ends it. */
+  isTakenOver: boolean
+  faults: readonly Fault[]
+}
+
+/** The events that the log says `outcome unknown` of: message and type. */
+export function unknownOutcomes (lines: readonly LogLine[]): Set<string> {
+  return new Set(lines.filter(({ msg }) => msg.includes('outcome unknown')).map(({ messageId, eventType }) => `${messageId} ${eventType}`))
+}
+
+/** Compares all answers with the table, once nothing is under way any more. */
+export async function judgeAnswers (pool: pg.Pool, ledger: readonly Attempt[], unknown: ReadonlySet<string>): Promise<string[]> {
+  const { rows } = await pool.query('select message_id, event_type, count(*)::int as count from message_events group by 1, 2')
+  const count = new Map(rows.map((row) => [`${row.message_id} ${row.event_type}`, Number(row.count)]))
+  return ledger.filter(({ messageId, eventType, recorded }) => {
+    const event = `${messageId} ${eventType}`
+    return (count.get(event) ?? 0) !== Number(recorded) && (recorded === true || !unknown.has(event))
+  }).map(({ messageId, eventType, recorded }) => `${messageId} ${eventType}: ${recorded}, and ${count.get(`${messageId} ${eventType}`) ?? 0} rows`)
+}
+
 const TERMINALS: Record<'numbered' | 'leased', Record<Program['ending'], string>> = {
   numbered: { end: '{"type":"end"}', fail: '{"type":"error"}', stop: '{"type":"end","reason":"stopped"}', vanish: '{"type":"end"}' },
   leased: {
@@ -40,27 +71,32 @@ const TERMINALS: Record<'numbered' | 'leased', Record<Program['ending'], string>
 }
 
 /** Compares what writers were told, and what readers got, with the table; answers with every difference. */
-export function judge (program: Program, rows: readonly Row[], attempts: readonly Attempt[], readings: readonly Reading[]): string[] {
+export function judge (
+  program: Program, rows: readonly Row[], attempts: readonly Attempt[], readings: readonly Reading[], circumstances: Circumstances
+): string[] {
   const complaints = [
-    ...judgeRows(rows, attempts),
-    ...judgeOrder(program, rows, attempts),
-    ...judgeTerminal(program, rows),
+    ...judgeRows(rows, attempts, circumstances),
+    ...judgeOrder(program, rows, attempts, circumstances),
+    ...judgeTerminal(program, rows, circumstances),
     ...readings.flatMap((reading, index) => judgeReading(rows, reading).map((complaint) => `reader ${index} ${complaint}`)),
-    ...judgeAsides(rows, readings)
+    ...judgeAsides(rows, readings, circumstances)
   ]
-  return complaints.length === 0 ? [] : [...complaints, ...evidence(program, rows, attempts, readings)]
+  return complaints.length === 0 ? [] : [...complaints, ...evidence(program, rows, attempts, readings, circumstances)]
 }
 
-function evidence (program: Program, rows: readonly Row[], attempts: readonly Attempt[], readings: readonly Reading[]): string[] {
+function evidence (
+  program: Program, rows: readonly Row[], attempts: readonly Attempt[], readings: readonly Reading[], { faults }: Circumstances
+): string[] {
   return [
     `program: ${JSON.stringify(program)}`,
+    `faults: ${JSON.stringify(faults)}`,
     `attempts: ${attempts.map(({ opening, number, payload, recorded }) => `${opening}/${number ?? ''} ${brief(payload)} ${recorded}`).join('; ')}`,
     `table: ${rows.map(({ id, data }) => `${id} ${brief(data)}`).join('; ')}`,
     ...readings.map(({ events }, index) => `reader ${index}: ${events.map(({ id }) => id).join(' ')}`)
   ]
 }
 
-function judgeRows (rows: readonly Row[], attempts: readonly Attempt[]): string[] {
+function judgeRows (rows: readonly Row[], attempts: readonly Attempt[], { unknown }: Circumstances): string[] {
   const count = new Map<string, number>()
   for (const { data } of rows) count.set(data, (count.get(data) ?? 0) + 1)
   const known = new Set(attempts.map(({ payload }) => payload))
@@ -68,14 +104,14 @@ function judgeRows (rows: readonly Row[], attempts: readonly Attempt[]): string[
     ...attempts.filter(({ recorded }) => recorded === null).map(({ payload }) => `the writer of ${brief(payload)} was told nothing`),
     ...attempts.filter(({ payload, recorded }) => recorded === true && count.get(payload) !== 1)
       .map(({ payload }) => `${brief(payload)} was acknowledged and has ${count.get(payload) ?? 0} rows`),
-    ...attempts.filter(({ payload, recorded }) => recorded === false && count.has(payload))
+    ...attempts.filter(({ messageId, eventType, payload, recorded }) => recorded === false && count.has(payload) && !unknown.has(`${messageId} ${eventType}`))
       .map(({ payload }) => `${brief(payload)} was refused and has a row`),
     ...rows.filter(({ data, eventType }) => !known.has(data) && !isTerminal(eventType)).map(({ id }) => `row ${id} is nobody's event`)
   ]
 }
 
 /** One writer's events stand in the order of its calls; a leased message's writers one behind the other. */
-function judgeOrder (program: Program, rows: readonly Row[], attempts: readonly Attempt[]): string[] {
+function judgeOrder (program: Program, rows: readonly Row[], attempts: readonly Attempt[], { faults }: Circumstances): string[] {
   const places = new Map(rows.map(({ data }, place) => [data, place]))
   const complaints: string[] = []
   const latest = new Map<number, number>()
@@ -91,8 +127,9 @@ function judgeOrder (program: Program, rows: readonly Row[], attempts: readonly 
     if (new Set(blocks).size < blocks.length) complaints.push('a fenced writer has rows behind those of the next')
   }
   const [{ steps } = { steps: [] }] = program.writers
-  const alone = program.writers.length === 1 && program.foreignMs.length === 0 && steps.every(({ move }) => move > 0)
-  if (program.kind === 'numbered' && alone) {
+  const alone = program.writers.length === 1 && program.foreign.length === 0 && program.stopMs === null && steps.every(({ move }) => move > 0)
+  // What a fault has kept in doubt is fenced off, and comes again under higher numbers
+  if (program.kind === 'numbered' && alone && !faults.some(isOfDatabase)) {
     for (const { number, payload } of attempts) {
       if (rows.find(({ data }) => data === payload)?.id !== number) complaints.push(`${brief(payload)} did not get its number ${number}`)
     }
@@ -100,14 +137,27 @@ function judgeOrder (program: Program, rows: readonly Row[], attempts: readonly 
   return complaints
 }
 
-function judgeTerminal (program: Program, rows: readonly Row[]): string[] {
-  const wanted = TERMINALS[program.kind === 'numbered' ? 'numbered' : 'leased'][program.ending]
+function judgeTerminal (program: Program, rows: readonly Row[], { mayHaveEndedTwice, isTakenOver, faults }: Circumstances): string[] {
+  const isDead = program.kind === 'left' || program.ending === 'vanish'
+  const ending = isTakenOver ? 'end' : program.kind === 'left' ? 'vanish' : program.ending
+  const wanted = TERMINALS[program.kind === 'numbered' ? 'numbered' : 'leased'][ending]
   const last = rows.at(-1)
+  const isStale = rows.some(({ data }) => data === TERMINALS.leased.vanish)
+  if (isStale && !isDead && !isCutOff(faults)) return ['a living producer was ended as stale']
   if (last?.data !== wanted) return [`the table ends with ${brief(last?.data ?? 'nothing')} and not with ${wanted}`]
   const written = rows.filter(({ data }) => data === wanted).length
   // A restarted app leaves a message that another process may have to end before it is gone on with.
   // What that one ends may have other rows behind it, and is ended again behind them, as any message that has failed.
-  return written === 1 || program.ending === 'vanish' || rows.some(({ data }) => data === TERMINALS.leased.vanish) ? [] : [`${wanted} was written ${written} times`]
+  return written === 1 || isDead || isStale || mayHaveEndedTwice ? [] : [`${wanted} was written ${written} times`]
+}
+
+/** One app is closed, or cannot reach Postgres, while the other one can: for how long is up to `producerIdleMs`, and so not judged. */
+function isCutOff (faults: readonly Fault[]): boolean {
+  return faults.some(({ kind }) => ['restartApp', 'stallLink', 'dropLink'].includes(kind))
+}
+
+function isOfDatabase ({ kind }: Fault): boolean {
+  return ['lockTable', 'lockRow', 'freezePostgres', 'blockLoop', 'stallLink', 'dropLink', 'stepClock', 'terminateBackends', 'restartApp'].includes(kind)
 }
 
 function judgeReading (rows: readonly Row[], { events, abandons, finished }: Reading): string[] {
@@ -117,8 +167,10 @@ function judgeReading (rows: readonly Row[], { events, abandons, finished }: Rea
   return finished && events.length < rows.length ? [`got ${events.length} of ${rows.length} events`] : []
 }
 
-function judgeAsides (rows: readonly Row[], readings: readonly Reading[]): string[] {
-  const committed = new Set(rows.map(({ data }) => data))
+/** A terminal event that was not recorded is recorded again, with the same payload. */
+function judgeAsides (rows: readonly Row[], readings: readonly Reading[], { faults }: Circumstances): string[] {
+  const repeated = faults.some(isOfDatabase) ? Object.values(TERMINALS).flatMap((terminals) => Object.values(terminals)) : []
+  const committed = new Set(rows.map(({ data }) => data).filter((data) => !repeated.includes(data)))
   return readings.flatMap(({ asides }) => asides.filter((data) => committed.has(data)).map((data) => `${brief(data)} has a row and was shown without an id`))
 }
 

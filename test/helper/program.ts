@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { TABLE_LOCKS } from './locks.js'
 
 /** One event of a writer. */
 export interface Step {
@@ -39,15 +40,24 @@ export interface ReaderPlan {
  */
 export type Ending = 'end' | 'fail' | 'stop' | 'vanish'
 
+/** A row of another program, which publishes nothing. It stands so far above the newest one, and leaves a hole when that is more than 1. */
+export interface ForeignRow {
+  afterMs: number
+  ahead: number
+}
+
 /** What happens to one message. */
 export interface Program {
-  /** `mixed`: a leased writer, and another one that puts numbers of its own into the same message. */
-  kind: 'numbered' | 'leased' | 'mixed'
+  /** `mixed`: a leased writer, and another one that puts numbers of its own into the same message. `left`: it is opened, and nobody produces it. */
+  kind: 'numbered' | 'leased' | 'mixed' | 'left'
   writers: WriterPlan[]
   readers: ReaderPlan[]
-  /** When rows of another program appear in the table, which publishes nothing; in ms. */
-  foreignMs: number[]
+  foreign: ForeignRow[]
   ending: Ending
+  /** With `stop`: after so many ms, if there is one writer, whatever it is about; `null`: behind its last event. */
+  stopMs: number | null
+  /** With `vanish`, and when it is left: the app that finds out goes on with it, where apps have the option `takeOver`. */
+  takenOver: boolean
 }
 
 /** What happens to all messages of a run, one after another. */
@@ -56,7 +66,22 @@ export type Fault = { waitMs: number } & (
   | { kind: 'freezeRedis' | 'restartRedis', ms: number }
   | { kind: 'losePublishes' | 'doublePublishes' | 'delayPublishes', count: number }
   | { kind: 'restartApp', instance: number }
+  | DatabaseFault
 )
+
+/** Postgres, the way to it, or the app's own event loop keeps statements waiting for so many ms; or the database's clock is set. */
+export type DatabaseFault =
+  | { kind: 'lockTable', table: 'messages' | 'message_events', mode: string, ms: number }
+  | { kind: 'lockRow' | 'freezePostgres' | 'blockLoop', ms: number }
+  | { kind: 'stepClock', byMs: number }
+  | LinkFault
+
+export interface LinkFault {
+  kind: 'stallLink' | 'dropLink'
+  instance: number
+  direction: 'toServer' | 'toClient'
+  ms: number
+}
 
 export const ms = (max: number) => fc.nat({ max })
 export const instance = fc.nat({ max: 1 })
@@ -86,12 +111,19 @@ export const reader = fc.record<ReaderPlan>({
   abandons: fc.oneof({ weight: 5, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) })
 })
 
+const foreignRow = fc.record<ForeignRow>({
+  afterMs: ms(400),
+  ahead: fc.oneof({ weight: 2, arbitrary: fc.constant(1) }, { weight: 1, arbitrary: fc.integer({ min: -2, max: 5 }) })
+})
+
 export const program: fc.Arbitrary<Program> = fc.record<Program>({
-  kind: fc.constantFrom('numbered', 'leased', 'mixed'),
+  kind: fc.oneof({ weight: 12, arbitrary: fc.constantFrom('numbered' as const, 'leased' as const, 'mixed' as const) }, { weight: 1, arbitrary: fc.constant('left' as const) }),
   writers: fc.array(writer, { minLength: 1, maxLength: 2, size: 'max' }),
   readers: fc.array(reader, { minLength: 1, maxLength: 4, size: 'max' }),
-  foreignMs: fc.array(ms(400), { maxLength: 3 }),
-  ending: fc.constantFrom('end', 'fail', 'stop', 'vanish')
+  foreign: fc.array(foreignRow, { maxLength: 3 }),
+  ending: fc.constantFrom('end', 'fail', 'stop', 'vanish'),
+  stopMs: fc.option(ms(300), { freq: 2 }),
+  takenOver: fc.boolean()
 }).map((plan) => ({ ...plan, readers: plan.readers.map((reader, index) => index === 0 ? { ...reader, abandons: false } : reader) }))
 
 const waitMs = ms(250)
@@ -101,9 +133,25 @@ const count = fc.integer({ min: 1, max: 40 })
 const publishes = fc.record({ waitMs, kind: fc.constantFrom('losePublishes' as const, 'doublePublishes' as const, 'delayPublishes' as const), count })
 const restart = fc.record({ waitMs, kind: fc.constant('restartApp' as const), instance })
 
-export const faults: fc.Arbitrary<Fault[]> = fc.array(fc.oneof(
+const likely = [
   { weight: 4, arbitrary: short },
   { weight: 2, arbitrary: outage },
   { weight: 3, arbitrary: publishes },
   { weight: 1, arbitrary: restart }
-), { minLength: 1, maxLength: 6, size: 'max' })
+]
+
+export const faults: fc.Arbitrary<Fault[]> = fc.array(fc.oneof(...likely), { minLength: 1, maxLength: 6, size: 'max' })
+
+/** Shorter than a statement may take, longer than that, longer than an event is retried, and now and then longer than it is doubted. */
+const delayMs = fc.oneof(
+  { weight: 3, arbitrary: ms(300) }, { weight: 4, arbitrary: fc.integer({ min: 300, max: 2_500 }) }, { weight: 1, arbitrary: fc.integer({ min: 2_500, max: 5_000 }) }
+)
+const database: fc.Arbitrary<DatabaseFault & { waitMs: number }> = fc.oneof(
+  fc.record({ waitMs, kind: fc.constant('lockTable' as const), table: fc.constantFrom('messages' as const, 'message_events' as const), mode: fc.constantFrom(...TABLE_LOCKS), ms: delayMs }),
+  fc.record({ waitMs, kind: fc.constantFrom('lockRow' as const, 'freezePostgres' as const), ms: delayMs }),
+  fc.record({ waitMs, kind: fc.constant('blockLoop' as const), ms: ms(1_200) }),
+  fc.record({ waitMs, kind: fc.constantFrom('stallLink' as const, 'dropLink' as const), instance, direction: fc.constantFrom('toServer' as const, 'toClient' as const), ms: delayMs }),
+  fc.record({ waitMs, kind: fc.constant('stepClock' as const), byMs: fc.integer({ min: -60_000, max: 60_000 }) })
+)
+
+export const databaseFaults: fc.Arbitrary<Fault[]> = fc.array(fc.oneof(...likely, { weight: 20, arbitrary: database }), { minLength: 1, maxLength: 5, size: 'max' })

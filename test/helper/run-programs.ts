@@ -1,44 +1,61 @@
 import fc from 'fast-check'
 import { setMaxListeners } from 'node:events'
-import { faults, type Fault } from './program.js'
+import type { Fault } from './program.js'
 
-/** PROGRAMS: how many. FC_SEED and FC_PATH, as a failure prints them, repeat one; it is then also made smaller. */
-const { PROGRAMS, FC_SEED, FC_PATH } = process.env
-const PROGRAMS_PER_RUN = 20
-/** A reader that has not finished by then never will. */
-const DEADLINE_MS = 25_000
+/**
+ * PROGRAMS: how many; each run then says how long it took. AT_ONCE: how many a run has. FC_SEED: the first of the runs' seeds, by default
+ * a random one. FC_PATH, as a failure prints it, repeats one with its seed; it is then also made smaller.
+ */
+const { PROGRAMS, AT_ONCE, FC_SEED, FC_PATH } = process.env
+const MAX_SEED = 1_000_000_000
 
 export interface ProgramRunner<Program> {
   program: fc.Arbitrary<Program>
+  faults: fc.Arbitrary<Fault[]>
   /** Unless PROGRAMS says otherwise. */
   count: number
-  /** Resolves with what is wrong; gives up when `signal` aborts. */
-  execute (program: Program, signal: AbortSignal): Promise<string[]>
+  /** How many run at once, by default 20. */
+  atOnce?: number
+  /** A reader that has not finished by then never will; by default 25,000. */
+  deadlineMs?: number
+  /** Resolves with what is wrong; gives up when `signal` aborts. `faults`: those of the run. */
+  execute (program: Program, signal: AbortSignal, faults: readonly Fault[]): Promise<string[]>
   cause (fault: Fault): Promise<void>
 }
 
-/** Runs random programs, some at once, under random faults. Rejects with what is wrong, and with the seed that repeats it. */
-export async function runPrograms<Program> ({ program, count, execute, cause }: ProgramRunner<Program>): Promise<void> {
-  const property = fc.asyncProperty(fc.array(program, { minLength: PROGRAMS_PER_RUN, maxLength: PROGRAMS_PER_RUN }), faults, async (programs, faults) => {
-    const { signal, abort } = deadline()
+/**
+ * Runs random programs, some at once, under random faults. Rejects with what is wrong, and with the seed that repeats it; resolves
+ * with a line about the runs. Each run has a seed of its own.
+ */
+export async function runPrograms<Program> (runner: ProgramRunner<Program>): Promise<string> {
+  const { program, faults, count, deadlineMs = 25_000, execute, cause } = runner
+  const atOnce = Number(AT_ONCE ?? runner.atOnce ?? 20)
+  const property = fc.asyncProperty(fc.array(program, { minLength: atOnce, maxLength: atOnce }), faults, async (programs, faults) => {
+    const { signal, abort } = deadline(deadlineMs)
     const [complaints] = await Promise.all([
-      Promise.all(programs.map((program) => execute(program, signal))),
+      Promise.all(programs.map((program) => execute(program, signal, faults))),
       (async () => { for (const fault of faults) await cause(fault) })()
     ]).finally(abort)
     if (complaints.flat().length > 0) throw new Error(complaints.flat().join('\n'))
   })
-  await fc.assert(property, {
-    numRuns: Math.ceil(Number(PROGRAMS ?? count) / PROGRAMS_PER_RUN),
-    endOnFailure: FC_SEED === undefined,
-    ...FC_SEED !== undefined && { seed: Number(FC_SEED) },
-    ...FC_PATH !== undefined && { path: FC_PATH }
-  })
+  if (FC_PATH !== undefined) {
+    await fc.assert(property, { seed: Number(FC_SEED), path: FC_PATH })
+    return `seed ${FC_SEED}, path ${FC_PATH}: no complaint`
+  }
+  const runs = Math.ceil(Number(PROGRAMS ?? count) / atOnce)
+  const first = FC_SEED === undefined ? Math.floor(Math.random() * MAX_SEED) : Number(FC_SEED)
+  for (let seed = first; seed < first + runs; seed++) {
+    const startedAt = performance.now()
+    await fc.assert(property, { seed, numRuns: 1, endOnFailure: true })
+    if (PROGRAMS !== undefined) console.log(`# seed ${seed}: ${atOnce} programs, ${Math.round(performance.now() - startedAt)} ms`)
+  }
+  return `seeds ${first} to ${first + runs - 1}: ${runs * atOnce} programs, no complaint`
 }
 
-function deadline (): { signal: AbortSignal, abort: () => void } {
+function deadline (ms: number): { signal: AbortSignal, abort: () => void } {
   const controller = new AbortController()
   setMaxListeners(Infinity, controller.signal) // every client of a run listens
-  const timer = setTimeout(() => { controller.abort() }, DEADLINE_MS)
+  const timer = setTimeout(() => { controller.abort() }, ms)
   return {
     signal: controller.signal,
     abort () {
