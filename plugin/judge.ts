@@ -41,11 +41,11 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
   /** How far the messages that never had a heartbeat have been looked through. */
   let after: string | null = null
 
-  function isDead (message: LockedMessage): boolean {
-    const { heartbeatAgeMs, touchedAgeMs, newest } = message
-    const ages = [heartbeatAgeMs ?? touchedAgeMs, newest?.ageMs ?? Infinity]
-    // Of the future: its age is not known
-    return Math.min(...ages.map((age) => age < 0 ? 0 : age)) >= (heartbeatAgeMs === null ? unheardMs : producerIdleMs)
+  function isDead ({ heartbeatAgeMs, touchedAgeMs, newest }: LockedMessage): boolean {
+    const newestAgeMs = newest?.ageMs ?? Infinity
+    // A row from the future tells nothing, since its age is not known. Where there are heartbeats, a newer one does.
+    if (heartbeatAgeMs !== null) return Math.min(heartbeatAgeMs, newestAgeMs < 0 ? Infinity : newestAgeMs) >= producerIdleMs
+    return Math.min(touchedAgeMs, newestAgeMs) >= unheardMs
   }
 
   function decide (message: LockedMessage): Decision {

@@ -137,7 +137,7 @@ export function createStatements (tables: Tables): JournalStatements {
       (select message_id, null, ${age('heartbeat_at')}, handed_over is not null, null, null, null, null, null
       from ${messages} m ${newestOf(events)}
       where status = 'streaming' and heartbeat_at is not null
-        and heartbeat_at < now() - ${interval('$1')} and coalesce(newest.created_at, '-infinity') < now() - ${interval('$1')}
+        and heartbeat_at < now() - ${interval('$1')} and (coalesce(newest.created_at, '-infinity') < now() - ${interval('$1')} or newest.created_at > now())
       order by heartbeat_at limit ${MAX_CANDIDATES})
       union all
       (select message_id, null, ${age('heartbeat_at')}, handed_over is not null, null, null, null, null, null

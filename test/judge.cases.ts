@@ -340,6 +340,15 @@ test('a heartbeat from the future is renewed, and its message is ended producerI
   t.strictSame(await ask(databaseUrl, 'select ended_at - heartbeat_at >= interval \'0.6 s\' as late from messages'), [{ late: true }])
 })
 
+test('an event from the future keeps no message alive: the clock was set back behind it', async (t) => {
+  const { databaseUrl } = await startApp(t, TIMES)
+  const messageId = await makeOrphan(databaseUrl)
+  await ask(databaseUrl, 'update message_events set created_at = now() + interval \'1 hour\'')
+
+  await eventually(async () => await statusOf(databaseUrl, messageId) === 'failed')
+  t.strictSame(await lastEvent(databaseUrl, messageId), STALE)
+})
+
 test('a new row of another program is a sign of life for a message with a lease', async (t) => {
   const { app, databaseUrl } = await startApp(t, TIMES)
   const messageId = await makeOrphan(databaseUrl)
