@@ -21,7 +21,7 @@ comment on column messages.handed_over is 'when a process that shut down gave th
 
 alter table message_events add column if not exists ending boolean;
 
-comment on column message_events.ending is 'true on the terminal events that the library wrote';
+comment on column message_events.ending is 'whether it is a terminal event; null: another program wrote it';
 
 -- Finds what nobody keeps alive by heartbeats, and what a shutdown has given up, without reading the rest.
 create index if not exists messages_unheard_idx on messages (created_at, message_id)
@@ -70,48 +70,37 @@ begin
   -- schema: no search_path can slip another one in. They set none, since triggers of the app's own on these tables run within them.
   ---------------------------------------------------------------------------------------------------------------------
 
-  -- The message's row is locked before the event's is made: a writer that waits holds nothing that another waits for.
+  -- The message's row is locked before the event's is made: a writer that waits holds nothing that another waits for. It changes
+  -- with every event, so that a transaction whose snapshot is older fails, and does not look for the newest event in it.
+  -- A row that has the number already is left to the primary key: the writer may say "on conflict do nothing".
   execute format($create$
-    create or replace function %1$I.journal_lock_message() returns trigger
+    create or replace function %1$I.journal_raise_last_no() returns trigger
     language plpgsql security definer as $body$
+    declare
+      newest integer;
     begin
       perform from %1$I.messages where message_id operator(pg_catalog.=) new.message_id for no key update;
       if not found then
         raise exception 'message %% does not exist', new.message_id
           using errcode = 'foreign_key_violation', schema = tg_table_schema, table = tg_table_name, constraint = 'message_events_message_id_fkey';
       end if;
-      return new;
-    end
-    $body$
-  $create$, home);
-
-  -- Under the locks of journal_lock_message. Rows at or above the first new number must be the new ones. The message's row changes in
-  -- any case, so that a transaction whose snapshot is older than this one fails, and does not count what it cannot see.
-  execute format($create$
-    create or replace function %1$I.journal_raise_last_no() returns trigger
-    language plpgsql security definer as $body$
-    declare
-      late record;
-    begin
-      update %1$I.messages m set last_no = case when m.last_no operator(pg_catalog.<) new_numbers.newest then new_numbers.newest else m.last_no end
-      from (select message_id, pg_catalog.max(sequence_no) as newest from new_events group by message_id) new_numbers
-      where m.message_id operator(pg_catalog.=) new_numbers.message_id;
-
-      select message_id, first_no into late
-      from (
-        select message_id, pg_catalog.min(sequence_no) as first_no, pg_catalog.count(*) as events from new_events group by message_id
-      ) new_numbers
-      where events operator(pg_catalog.<) (
-        select pg_catalog.count(*) from %1$I.message_events e
-        where e.message_id operator(pg_catalog.=) new_numbers.message_id and e.sequence_no operator(pg_catalog.>=) new_numbers.first_no
-      )
-      limit 1;
-      if found then
-        raise exception 'number %% of message %% is not above its newest event', late.first_no, late.message_id
+      if new.sequence_no operator(pg_catalog.<) 0 then
+        raise exception 'number %% violates check constraint "message_events_sequence_no_check"', new.sequence_no
+          using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name, constraint = 'message_events_sequence_no_check';
+      end if;
+      select coalesce(pg_catalog.max(sequence_no), -1) into newest
+      from %1$I.message_events where message_id operator(pg_catalog.=) new.message_id;
+      if new.sequence_no operator(pg_catalog.>) newest then
+        update %1$I.messages set last_no = greatest(last_no, new.sequence_no) where message_id operator(pg_catalog.=) new.message_id;
+      elsif not exists (
+        select from %1$I.message_events
+        where message_id operator(pg_catalog.=) new.message_id and sequence_no operator(pg_catalog.=) new.sequence_no
+      ) then
+        raise exception 'number %% of message %% is not above its newest event, %%', new.sequence_no, new.message_id, newest
           using errcode = 'unique_violation', schema = tg_table_schema, table = tg_table_name, constraint = 'message_events_pkey',
             hint = 'Take the newest number plus one.';
       end if;
-      return null;
+      return new;
     end
     $body$
   $create$, home);
@@ -126,13 +115,10 @@ begin
     $body$
   $create$, home);
 
-  drop trigger if exists journal_lock_message on message_events;
-  create trigger journal_lock_message before insert on message_events
-    for each row when (current_setting('journal.appends', true) is distinct from 'on')
-    execute function journal_lock_message();
-  drop trigger if exists journal_raise_last_no on message_events;
-  create trigger journal_raise_last_no after insert on message_events referencing new table as new_events
-    for each statement when (current_setting('journal.appends', true) is distinct from 'on')
+  -- The library sets `ending`, and has raised last_no before. Triggers fire in the order of their names: the app's own may give the number.
+  drop trigger if exists zz_journal_raise_last_no on message_events;
+  create trigger zz_journal_raise_last_no before insert on message_events
+    for each row when (new.ending is null)
     execute function journal_raise_last_no();
   drop trigger if exists journal_refuse_renumbering on message_events;
   create trigger journal_refuse_renumbering before update of message_id, sequence_no on message_events
@@ -143,7 +129,10 @@ begin
     create or replace function %1$I.journal_note_end() returns trigger
     language plpgsql as $body$
     begin
-      if new.status = 'streaming' then
+      if new.status not in ('streaming', 'complete', 'failed', 'stopped') then
+        raise exception 'the status "%%" of message %% violates check constraint "messages_status_check"', new.status, new.message_id
+          using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name, constraint = 'messages_status_check';
+      elsif new.status = 'streaming' then
         new.ended_at := null;
         new.ended_no := null;
       elsif new.ended_at is null then
@@ -158,7 +147,8 @@ begin
     for each row execute function journal_note_end();
 
   ---------------------------------------------------------------------------------------------------------------------
-  -- In place of the foreign key, whose check takes between a third and a half of an insertion
+  -- In place of the foreign key, whose check takes between a third and a half of an insertion, and of checks, whose text Postgres
+  -- parses anew in each statement: the triggers above make them
   ---------------------------------------------------------------------------------------------------------------------
 
   if ours then
@@ -192,6 +182,8 @@ begin
     create trigger journal_refuse_orphans before update of message_id on messages
       for each row when (old.message_id <> new.message_id) execute function journal_refuse_orphans();
     alter table message_events drop constraint message_events_message_id_fkey;
+    alter table messages drop constraint if exists messages_status_check;
+    alter table message_events drop constraint if exists message_events_sequence_no_check;
   end if;
 
   ---------------------------------------------------------------------------------------------------------------------
@@ -245,7 +237,7 @@ begin
   -- One event. Null: it is in; otherwise as journal_refusals. `writer`: the lease's epoch; null for a writer without one.
   execute format($create$
     create or replace function %1$I.journal_append_one(id uuid, number integer, type text, body json, writer integer) returns text
-    language plpgsql set lock_timeout = '20ms' set journal.appends = 'on' as $body$
+    language plpgsql set lock_timeout = '20ms' as $body$
     begin
       if current_setting('transaction_isolation') <> 'read committed' then
         return 'isolation';
@@ -255,7 +247,7 @@ begin
       if not found then
         return %1$I.journal_refusals('{1}', array[id], array[writer], array[number]);
       end if;
-      insert into %1$I.message_events (message_id, sequence_no, event_type, payload) values (id, number, type, body);
+      insert into %1$I.message_events (message_id, sequence_no, event_type, payload, ending) values (id, number, type, body, false);
       if not found then
         raise exception 'the table discards the event: a trigger of its own, or a rule' using errcode = 'data_exception';
       end if;
@@ -275,7 +267,7 @@ begin
       end_statuses text[], end_errors text[]
     ) returns text
     language plpgsql
-    set lock_timeout = '20ms' set journal.appends = 'on' set plan_cache_mode = force_generic_plan
+    set lock_timeout = '20ms' set plan_cache_mode = force_generic_plan
     set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $body$
     declare
       written integer;
@@ -291,7 +283,7 @@ begin
         raise exception 'a writer is refused' using errcode = 'JR001';
       end if;
       insert into %1$I.message_events (message_id, sequence_no, event_type, payload, ending)
-      select writer_ids[place], number, type, body::json, ending
+      select writer_ids[place], number, type, body::json, coalesce(ending, false)
       from unnest(places, numbers, types, string_to_array(payloads, E'\n'), endings) event(place, number, type, body, ending);
       get diagnostics written = row_count;
       if written < cardinality(places) then
@@ -316,7 +308,7 @@ begin
       end_statuses text[], end_errors text[]
     ) returns text
     language plpgsql
-    set journal.appends = 'on' set plan_cache_mode = force_generic_plan
+    set plan_cache_mode = force_generic_plan
     set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $body$
     declare
       allowed integer[];
@@ -338,7 +330,7 @@ begin
         end if;
       end loop;
       insert into %1$I.message_events (message_id, sequence_no, event_type, payload, ending)
-      select writer_ids[place], number, type, body::json, ending
+      select writer_ids[place], number, type, body::json, coalesce(ending, false)
       from unnest(places, numbers, types, string_to_array(payloads, E'\n'), endings) event(place, number, type, body, ending)
       where place = any (allowed);
       get diagnostics written = row_count;

@@ -1,4 +1,4 @@
--- The foreign key comes back where it was taken away. What has no message would keep it from that.
+-- The foreign key and the checks come back where they were taken away. What has no message would keep the key from that.
 do $$
 begin
   if exists (
@@ -7,6 +7,9 @@ begin
     delete from message_events e where not exists (select from messages m where m.message_id = e.message_id);
     alter table message_events
       add constraint message_events_message_id_fkey foreign key (message_id) references messages (message_id) on delete cascade;
+    alter table message_events add constraint message_events_sequence_no_check check (sequence_no >= 0);
+    alter table messages
+      add constraint messages_status_check check (status in ('streaming', 'complete', 'failed', 'stopped'));
   end if;
   if (select relkind = 'r' from pg_catalog.pg_class where oid = 'messages'::regclass) then
     alter table messages reset (fillfactor);
@@ -14,14 +17,13 @@ begin
 end
 $$;
 
-drop trigger if exists journal_lock_message on message_events;
-drop trigger if exists journal_raise_last_no on message_events;
+drop trigger if exists zz_journal_raise_last_no on message_events;
 drop trigger if exists journal_refuse_renumbering on message_events;
 drop trigger if exists journal_note_end on messages;
 drop trigger if exists journal_delete_events on messages;
 drop trigger if exists journal_refuse_truncate on messages;
 drop trigger if exists journal_refuse_orphans on messages;
-drop function if exists journal_lock_message(), journal_raise_last_no(), journal_refuse_renumbering(), journal_note_end(),
+drop function if exists journal_raise_last_no(), journal_refuse_renumbering(), journal_note_end(),
   journal_delete_events(), journal_refuse_orphans(), journal_count(uuid[]),
   journal_refusals(integer[], uuid[], integer[], integer[]),
   journal_append_one(uuid, integer, text, json, integer),

@@ -165,10 +165,9 @@ export function createStatements (tables: Tables): JournalStatements {
         where message_id = $1
         returning epoch
       ),
-      appending as materialized (select set_config('journal.appends', 'on', true)),
       inserted as (
         insert into ${events} (message_id, sequence_no, event_type, payload, ending)
-        select $1, $5, $6, $7, true from ended, appending where $6::text is not null
+        select $1, $5, $6, $7, true from ended where $6::text is not null
         returning sequence_no
       )
       select epoch, (select count(*) from inserted) from ended`,

@@ -147,7 +147,7 @@ test('one event larger than maxPendingBytes is taken when nothing waits', async 
   t.equal(await app.journal.recordEvent(messageId, 0, 'answer', { answer: 'a'.repeat(1_000) }), true)
 })
 
-test('a dead database under a thousand events writes a handful of lines', async (t) => {
+test('a dead database under a thousand events writes a handful of lines, and one for each event whose outcome is unknown', async (t) => {
   const databaseUrl = await createTestDatabase(t)
   const proxy = await startTcpProxy(t, databaseUrl)
   const { app, lines } = await startApp(t, { databaseUrl: proxy.url, writeRetryMs: 50, maxDoubtMs: 100 })
@@ -159,6 +159,9 @@ test('a dead database under a thousand events writes a handful of lines', async 
   const recorded = await Promise.all(Array.from({ length: 1_000 }, (_, n) => app.journal.recordEvent(messageIds[n % 100] ?? '', n, 'answer', {})))
 
   t.ok(recorded.every((result) => !result))
-  const written = lines.length - before
-  t.ok(written > 0 && written < 10, `${written} lines`)
+  const written = lines.slice(before)
+  const unknown = written.filter(({ msg }) => msg.includes('outcome unknown')).map(({ messageId, sequenceNo }) => `${messageId} ${sequenceNo}`)
+  t.equal(new Set(unknown).size, unknown.length)
+  const others = written.length - unknown.length
+  t.ok(written.length > 0 && others < 10, `${unknown.length} unknown, and ${others} other lines`)
 })

@@ -10,11 +10,11 @@ const CLEAR = 'begin; set local session_replication_role = replica; truncate mes
 
 /**
  * The same database, for sessions that insert past the library: the triggers of newer tables, which keep `last_no` for such
- * writers, do not fire. What they cost is neither the limit's nor a peer's. Older tables ignore the setting.
+ * writers, do not fire. What they cost is neither the limit's nor a peer's.
  */
 export function withoutTriggers (databaseUrl: string): string {
   const url = new URL(databaseUrl)
-  url.searchParams.set('options', '-c journal.appends=on')
+  url.searchParams.set('options', '-c session_replication_role=replica')
   return url.href
 }
 

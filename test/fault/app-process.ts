@@ -16,41 +16,56 @@ interface Produced {
   end (): Promise<boolean>
 }
 
-const { databaseUrl, redisUrl, ...options } = JSON.parse(process.env.APP_OPTIONS ?? '{}')
+const { databaseUrl, redisUrl, takesOver = false, ...options } = JSON.parse(process.env.APP_OPTIONS ?? '{}')
 const app = Fastify({ forceCloseConnections: true })
 await app.register(postgres, { connectionString: databaseUrl })
 await app.register(redis, { url: redisUrl })
 await app.register(messageJournal, {
   prefix: '/api',
   identify: (request) => request.headers['x-user']?.toString(),
+  ...takesOver && { takeOver: async () => produceFor(10) },
   ...options
 })
 
 const produced = new Map<string, Produced>()
 
 /** Records events every few ms, one or some at once, whatever becomes of them, until the message's signal aborts and for a while longer. */
-app.post<{ Body: { messageId?: string, everyMs: number, atOnce?: number } }>('/produce', async ({ body: { messageId, everyMs, atOnce = 1 } }) => {
-  const message = await app.journal.openMessage({ userId: 'ada', ...messageId !== undefined && { messageId } })
-  const recorded: boolean[] = []
-  const ending = new AbortController()
-  const write = async () => {
-    for (let no = 0, afterwards = 0; afterwards < 20 && !ending.signal.aborted; no += atOnce) {
-      if (message.signal.aborted) afterwards++
-      recorded.push(...await Promise.all(Array.from({ length: atOnce }, async (_, i) => await message.record('answer', { type: 'answer', no: no + i }))))
-      await delay(everyMs)
+function produceFor (everyMs: number, atOnce = 1): (message: Message) => Promise<void> {
+  return async (message) => {
+    const recorded: boolean[] = []
+    const ending = new AbortController()
+    const write = async () => {
+      for (let no = 0, afterwards = 0; afterwards < 20 && !ending.signal.aborted; no += atOnce) {
+        if (message.signal.aborted) afterwards++
+        recorded.push(...await Promise.all(Array.from({ length: atOnce }, async (_, i) => (
+          await message.record('answer', { type: 'answer', no: no + i, pid: process.pid })
+        ))))
+        await delay(everyMs)
+      }
     }
+    const written = write()
+    produced.set(message.messageId, {
+      message,
+      recorded,
+      async end () {
+        ending.abort()
+        await written
+        return await message.end()
+      }
+    })
+    await written
   }
-  const written = write()
-  produced.set(message.messageId, {
-    message,
-    recorded,
-    async end () {
-      ending.abort()
-      await written
-      return await message.end()
-    }
-  })
+}
+
+app.post<{ Body: { messageId?: string, everyMs: number, atOnce?: number } }>('/produce', async ({ body: { messageId, everyMs, atOnce } }) => {
+  const message = await app.journal.openMessage({ userId: 'ada', ...messageId !== undefined && { messageId } })
+  produceFor(everyMs, atOnce)(message)
   return { messageId: message.messageId }
+})
+
+/** Records an event without a lease. */
+app.post<{ Body: { messageId: string, sequenceNo: number, eventType: string } }>('/record', async ({ body: { messageId, sequenceNo, eventType } }) => {
+  return { recorded: await app.journal.recordEvent(messageId, sequenceNo, eventType, { type: eventType }) }
 })
 
 app.post<{ Params: { messageId: string } }>('/end/:messageId', async ({ params: { messageId } }) => ({ ended: await produced.get(messageId)?.end() ?? false }))

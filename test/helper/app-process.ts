@@ -18,7 +18,7 @@ export interface AppProcess {
 const SCRIPT = fileURLToPath(new URL('../fault/app-process.js', import.meta.url))
 
 /** Starts test/fault/app-process.ts; killed after the test, and at the end of our process. */
-export async function startAppProcess (t: Teardown, options: Partial<MessageJournalOptions> & { databaseUrl: string, redisUrl: string }): Promise<AppProcess> {
+export async function startAppProcess (t: Teardown, options: Partial<MessageJournalOptions> & { databaseUrl: string, redisUrl: string, takesOver?: boolean }): Promise<AppProcess> {
   const child = spawn(...plainNode('--expose-gc', SCRIPT), {
     stdio: ['pipe', 'pipe', 'inherit'],
     env: { PATH: process.env.PATH, APP_OPTIONS: JSON.stringify(options) }

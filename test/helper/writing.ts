@@ -168,7 +168,7 @@ export function countStatements (app: FastifyInstance, name: RegExp): () => numb
   return () => count
 }
 
-/** Calls `act` before each of the journal's statements with such a name is sent, which waits for its promise, if it gives one. */
+/** Calls `act` before each of the journal's statements with such a name, or such a text if it has none, is sent, which waits for its promise, if it gives one. */
 export function beforeStatements (app: FastifyInstance, name: RegExp, act: () => Promise<unknown> | void): void {
   const watched = new WeakSet<object>()
   app.pg.pool.on('acquire', (client) => {
@@ -177,8 +177,8 @@ export function beforeStatements (app: FastifyInstance, name: RegExp, act: () =>
     const query = client.query
     client.query = function (this: unknown, ...args: unknown[]) {
       const [config] = args
-      const isNamed = typeof config === 'object' && config !== null && 'name' in config && name.test(String(config.name))
-      const acting = isNamed ? act() : undefined
+      const { name: given, text } = Object(config) as { name?: string, text?: string }
+      const acting = name.test(given ?? text ?? '') ? act() : undefined
       return acting === undefined ? Reflect.apply(query, client, args) : acting.then(() => Reflect.apply(query, client, args))
     }
   })
