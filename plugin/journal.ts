@@ -55,6 +55,8 @@ export interface Message {
 /** A message and where its journal ends: `last` is `null` while there are no events. */
 export interface MessageState extends Message, ReadState {
   last: JournalRow | null
+  /** The next event stands above it; `null`: not counted yet. */
+  lastNo: number | null
 }
 
 export interface OpenedMessage {
@@ -247,7 +249,7 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
     async findMessage (messageId) {
       const [row] = await connection.query('findMessage', [messageId])
       if (row === undefined) return null
-      const [userId, status, createdAt, epoch, endedNo, ...last] = row
+      const [userId, status, createdAt, epoch, endedNo, lastNo, ...last] = row
       return {
         messageId,
         userId,
@@ -255,6 +257,7 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
         createdAt: new Date(Number(createdAt)),
         isLeased: Number(epoch) > 0,
         endedNo: toNumber(endedNo),
+        lastNo: toNumber(lastNo),
         last: last[0] == null ? null : toJournalRow([last[0], ...last.slice(1)])
       }
     },

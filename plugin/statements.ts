@@ -88,7 +88,7 @@ export function createStatements (tables: Tables): JournalStatements {
       order by sequence_no`,
 
     findMessage: `
-      select m.user_id, m.status, (extract(epoch from m.created_at) * 1000)::bigint, m.epoch, m.ended_no,
+      select m.user_id, m.status, (extract(epoch from m.created_at) * 1000)::bigint, m.epoch, m.ended_no, m.last_no,
         last.sequence_no, last.event_type, last.payload
       from ${messages} m
       left join lateral (

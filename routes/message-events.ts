@@ -55,7 +55,9 @@ function placeOf (cursor: number | null, message: MessageState, terminalTypes: T
   const newest = message.last?.sequenceNo ?? START
   if (cursor === null) return START
   if (cursor < newest) return cursor
-  if (cursor > newest) return message.status === 'streaming' ? START : null
+  if (cursor > newest && message.status !== 'streaming') return null
+  // An event between the newest one and `lastNo` was lost in a failover: this reader has had it
+  if (cursor > newest) return cursor <= Number(message.lastNo) ? cursor : START
   return hasEnded(message, terminalTypes) ? null : newest
 }
 

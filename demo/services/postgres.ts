@@ -20,6 +20,10 @@ export interface PostgresOptions {
   persistent?: boolean
   /** Server settings, as in postgresql.conf. Durability is PostgreSQL's own default unless switched off here. */
   settings?: Record<string, string>
+  /** The folder of PostgreSQL's programs. Default: the one that npm brought. */
+  bin?: string
+  /** Added to the server's environment. */
+  env?: NodeJS.ProcessEnv
 }
 
 export interface PostgresServer {
@@ -80,8 +84,7 @@ async function dropStaleLock (dataDir: string): Promise<void> {
 }
 
 async function launchServer (options: PostgresOptions & { port: number }): Promise<ServerProcess> {
-  const { dataDir, port, persistent = true, settings = {} } = options
-  const bin = binaryFolder()
+  const { dataDir, port, persistent = true, settings = {}, bin = binaryFolder(), env = {} } = options
   const user = await serverUser(dataDir)
   const made = await stat(join(dataDir, 'PG_VERSION')).catch(() => null)
   if (made === null) await initialise(dataDir, bin, user, settings['fsync'] !== 'off')
@@ -96,8 +99,8 @@ async function launchServer (options: PostgresOptions & { port: number }): Promi
     try {
       return await launch({
         ...postgres,
-        env: environment(),
-        ready: /database system is ready to accept connections/,
+        env: { ...environment(), ...env },
+        ready: /database system is ready to accept (read-only )?connections/,
         orphanSignal: persistent ? 'SIGINT' : 'SIGQUIT',
         orphanFolder: persistent ? undefined : dataDir
       })

@@ -2,14 +2,15 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { collectAnswers, keepRecording } from './answers.js'
 import { openConnections, startApp } from './app.js'
-import { eventsOf, eventually, makeMessage } from './journal.js'
+import { ask, eventsOf, eventually, makeMessage } from './journal.js'
 import { untilQuiet } from './locks.js'
+import { freezeAll } from './servers.js'
 import { connect, ids } from './sse.js'
 
 /** Something that keeps an app's Postgres from answering, without a sign that it does. */
 export interface Freeze {
   begin (): Promise<void> | void
-  end (): void
+  end (): Promise<void> | void
 }
 
 /**
@@ -19,14 +20,34 @@ export interface Freeze {
  */
 export type FreezeLength = 'short' | 'long' | 'endless'
 
-const WRITE_RETRY_MS = 800
+/** So that a freeze is `endless` after a moment, and a `long` one never. */
+const SCALED = (length: FreezeLength) => ({ writeRetryMs: 800, maxDoubtMs: length === 'endless' ? 1_500 : 30_000 })
+export const DEFAULTS = { writeRetryMs: 10_000, maxDoubtMs: 60_000 }
 const SHORT_MS = 150
-const MAX_DOUBT_MS = { short: 30_000, long: 30_000, endless: 1_500 }
 const BURST = 20
 
+/** All processes of a Postgres stand still. */
+export function freezeOf (server: { readonly pid: number | null }): Freeze {
+  let thaw = (): void => {}
+  return {
+    async begin () { thaw = await freezeAll(server) },
+    end () { thaw() }
+  }
+}
+
+/** A Postgres waits with each commit for a standby that is away. */
+export function standbyOf (server: { readonly url: string }): Freeze {
+  const set = async (names: string) => {
+    await ask(server.url, `alter system set synchronous_standby_names = '${names}'`)
+    await ask(server.url, 'select pg_reload_conf()')
+    await eventually(async () => (await ask<{ synchronous_standby_names: string }>(server.url, 'show synchronous_standby_names'))[0]?.synchronous_standby_names === names)
+  }
+  return { begin: async () => { await set('away') }, end: async () => { await set('') } }
+}
+
 /** Records under a freeze with events in flight, and compares the answers and the readers with the table: as soon as it is over, and again at the end. */
-export async function recordUnderFreeze (t: Test, freeze: Freeze, length: FreezeLength, urls: { app: string, own: string }): Promise<void> {
-  const { app, lines, url } = await startApp(t, { databaseUrl: urls.app, writeRetryMs: WRITE_RETRY_MS, maxDoubtMs: MAX_DOUBT_MS[length], reconcileMs: 200 })
+export async function recordUnderFreeze (t: Test, freeze: Freeze, length: FreezeLength, urls: { app: string, own: string }, limits = SCALED(length)): Promise<void> {
+  const { app, lines, url } = await startApp(t, { databaseUrl: urls.app, reconcileMs: 200, ...limits })
   await openConnections(app)
   const leased = await app.journal.openMessage({ userId: 'ada' })
   const unleased = await makeMessage(urls.own)
@@ -44,8 +65,8 @@ export async function recordUnderFreeze (t: Test, freeze: Freeze, length: Freeze
   await freeze.begin()
   const pending = Array.from({ length: BURST }, recordBoth)
   if (length === 'endless') await eventually(() => answers.unknown().size > 0)
-  else await delay(length === 'short' ? SHORT_MS : 2 * WRITE_RETRY_MS) // the length of the freeze is the fault
-  freeze.end()
+  else await delay(length === 'short' ? SHORT_MS : 2 * limits.writeRetryMs) // the length of the freeze is the fault
+  await freeze.end()
   t.same(await answers.wrong(), [])
   await Promise.all([...pending, ...recordings.map(async (stop) => { await stop() })])
   t.same(await answers.wrong(), [], 'once those that were doubtful are answered')
@@ -65,5 +86,13 @@ export async function recordUnderFreeze (t: Test, freeze: Freeze, length: Freeze
       await reader?.ended
       t.same(reader && ids(reader).filter((id) => id !== undefined), rows)
     }
+  }
+}
+
+/** The same three times over a Postgres of the test's own, one length after another. */
+export async function recordUnderEachFreeze (t: Test, server: { url: string }, freeze: Freeze, limits?: typeof DEFAULTS): Promise<void> {
+  t.teardown(async () => { await freeze.end() })
+  for (const length of ['short', 'long', 'endless'] as const) {
+    await t.test(length, async (t) => { await recordUnderFreeze(t, freeze, length, { app: server.url, own: server.url }, limits) })
   }
 }

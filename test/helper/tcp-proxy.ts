@@ -33,6 +33,8 @@ export interface TcpProxy {
   /** Resets every connection, and each new one as soon as it comes, until `accept`: a server that is away. */
   refuse (): void
   accept (): void
+  /** New connections go to this server from now on. */
+  redirect (target: string): void
   /** Resolves when the next bytes are thrown away. */
   untilDropped (direction: Direction): Promise<void>
   /** Resolves when `count` more connections have been turned away. */
@@ -51,7 +53,7 @@ export interface TcpProxyOptions {
 
 /** Listens on a free port of the loopback address; closed, with all its connections, after the test. */
 export async function startTcpProxy (t: Teardown, target: string, { filter }: TcpProxyOptions = {}): Promise<TcpProxy> {
-  const { hostname, port } = new URL(target)
+  let upstreamUrl = new URL(target)
   const links = new Set<Link>()
   const modes: Record<Direction, Mode> = { toServer: 'flow', toClient: 'flow' }
   const dropped = { toServer: 0, toClient: 0 }
@@ -92,7 +94,7 @@ export async function startTcpProxy (t: Teardown, target: string, { filter }: Tc
       for (const check of onRefused) check()
       return
     }
-    const upstream = connect({ host: hostname, port: Number(port), allowHalfOpen: true })
+    const upstream = connect({ host: upstreamUrl.hostname, port: Number(upstreamUrl.port), allowHalfOpen: true })
     const link = { sources: { toServer: client, toClient: upstream } }
     client.setNoDelay(true)
     upstream.setNoDelay(true)
@@ -130,6 +132,7 @@ export async function startTcpProxy (t: Teardown, target: string, { filter }: Tc
       proxy.cut()
     },
     accept () { refusing = false },
+    redirect (other) { upstreamUrl = new URL(other) },
     untilDropped: async (direction) => await new Promise((resolve) => { onDropped[direction].push(resolve) }),
     async untilRefused (count) {
       const wanted = refused + count
