@@ -227,7 +227,8 @@ export function createMessage (identity: { messageId: string, userId: string | n
       await (failure === undefined ? message.end() : message.fail(failure.error))
     },
     abort (reason) { controller.abort(reason) },
-    lose
+    // Of a message that its producer has ended, the answer to that end says whether it was lost before
+    lose (reason) { if (!ended) lose(reason) }
   }
   return message
 }

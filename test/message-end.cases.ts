@@ -189,7 +189,7 @@ for (const [what, payload, level] of [
 test('with the database away, end is false and does not throw', async (t) => {
   const databaseUrl = await createTestDatabase(t)
   const proxy = await startTcpProxy(t, databaseUrl)
-  const { app } = await startApp(t, { databaseUrl: proxy.url, writeRetryMs: 500 })
+  const { app } = await startApp(t, { databaseUrl: proxy.url, writeRetryMs: 500, maxDoubtMs: 500 })
   await openConnections(app)
   const [ended, failed] = await Promise.all([app.journal.openMessage({}), app.journal.openMessage({})])
   proxy.refuse()

@@ -86,7 +86,8 @@ test('a takeover waits for the INSERT that is under way, and continues behind it
     select pg_advisory_lock(1)`)
 
   const recorded = older.record('answer', { n: 0 })
-  await database.untilWaiting()
+  // The second try, which waits for longer
+  while ((await database.query('select from pg_stat_activity where wait_event_type = \'Lock\' and query ~ \'journal_append_some\'')).length === 0);
   const opened = second.app.journal.openMessage({ userId: 'ada', messageId })
   while ((await database.query('select from pg_locks where not granted')).length < 2);
   t.match(await database.message(messageId), { epoch: 1 })

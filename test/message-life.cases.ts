@@ -99,6 +99,21 @@ test('a message that is held but not used, and recorded to without the lease in 
   t.strictSame(await payloads(databaseUrl, message.messageId), [{ by: 'another' }, { by: 'holder' }, { type: 'end' }])
 })
 
+test('a producer that has ended its message is told nothing by a heartbeat that was under way', async (t) => {
+  const { app } = await startApp(t, TIMES)
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  t.equal(await message.record('answer', {}), true)
+  let ended: Promise<boolean> | undefined
+  beforeStatements(app, /from lease left join/, async () => await (ended ??= message.end()))
+  await eventually(() => ended !== undefined)
+
+  t.equal(await ended, true)
+  const next = await app.journal.openMessage({ userId: 'ada' })
+  t.equal(await next.record('answer', {}), true)
+  await untilBeaten(app, 2)
+  t.equal(message.signal.aborted, false)
+})
+
 test('a producer that lives and records nothing for producerSilenceMs is ended, and told', async (t) => {
   const { app, databaseUrl, url } = await startApp(t, { ...TIMES, producerSilenceMs: 1_000 })
   const message = await app.journal.openMessage({ userId: 'ada' })
