@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import messageJournal from '../plugin/index.js'
 import { makeLossy } from '../test/helper/lossy.js'
 import { HEARTBEAT_MS, PRODUCER_IDLE_MS } from './limits.js'
-import { obeyParent, tellParent, type Production, type ToApp } from './wire.js'
+import { obeyParent, tellParent, type EventKey, type Production, type ToApp } from './wire.js'
 
 const [port, databaseUrl = '', redisUrl = ''] = process.argv.slice(2)
 const REPORT_MS = 100
@@ -16,11 +16,10 @@ const TEXT = 'to a reader who comes back '.repeat(4)
 let running: Promise<FastifyInstance> = start()
 let losePublishes: ReturnType<typeof makeLossy> = () => {}
 const state = { hurry: false }
-let recorded: Array<[messageId: string, key: string]> = []
-let refused = 0
+const answers: Record<'recorded' | 'refused' | 'unknown', EventKey[]> = { recorded: [], refused: [], unknown: [] }
 
 async function start (): Promise<FastifyInstance> {
-  const app = Fastify({ forceCloseConnections: true })
+  const app = Fastify({ forceCloseConnections: true, logger: { level: 'error', stream: { write: noteUnknown } } })
   await app.register(postgres, { connectionString: databaseUrl })
   await app.register(redis, { url: redisUrl })
   await app.register(messageJournal, {
@@ -55,8 +54,17 @@ async function restart (): Promise<void> {
 }
 
 function note (messageId: string, key: string, committed: boolean): void {
-  if (committed) recorded.push([messageId, key])
-  else refused++
+  (committed ? answers.recorded : answers.refused).push([messageId, key])
+}
+
+/** The key of an event is in its type. */
+function typeOf (key: string): string {
+  return `answer ${key}`
+}
+
+function noteUnknown (line: string): void {
+  const { msg, messageId, eventType } = JSON.parse(line) as { msg: string, messageId: string, eventType: string } // the library's own
+  if (msg.includes('outcome unknown')) answers.unknown.push([messageId, eventType.replace('answer ', '')])
 }
 
 function payloadOf ({ writer }: Production, n: number): object {
@@ -72,7 +80,8 @@ async function produceLeased (production: Production): Promise<void> {
   const message = await persist(async () => await (await running).journal.openMessage({ messageId, userId }))
   const results: Array<Promise<void>> = []
   for (let n = 0; n < events && !state.hurry && !message.signal.aborted; n++) {
-    results.push(message.record('answer', payloadOf(production, n)).then((committed) => { note(messageId, `${writer}:${n}`, committed) }))
+    const key = `${writer}:${n}`
+    results.push(message.record(typeOf(key), payloadOf(production, n)).then((committed) => { note(messageId, key, committed) }))
     await pause(production)
   }
   await Promise.all(results)
@@ -93,13 +102,25 @@ async function produceNumbered (production: Production): Promise<void> {
       app = await running
     }
     number += Math.random() < 0.1 ? 2 : 1
-    results.push(app.journal.recordEvent(messageId, number, 'answer', payloadOf(production, n)).then((committed) => { note(messageId, `${writer}:${n}`, committed) }))
+    const key = `${writer}:${n}`
+    results.push(app.journal.recordEvent(messageId, number, typeOf(key), payloadOf(production, n)).then((committed) => { note(messageId, key, committed) }))
     await pause(production)
   }
   await Promise.all(results)
   if (production.kind === 'intruder') return
-  while (!await (await running).journal.recordEvent(messageId, number + 1, 'end', { type: 'end' })) await delay(RETRY_MS)
-  await persist(async () => await (await running).pg.query("update messages set status = 'complete' where message_id = $1", [messageId]))
+  while (await isOpen(messageId)) {
+    if (await (await running).journal.recordEvent(messageId, number + 1, 'end', { type: 'end' })) break
+    await delay(RETRY_MS)
+  }
+  await persist(async () => await (await running).pg.query("update messages set status = 'complete' where message_id = $1 and status = 'streaming'", [messageId]))
+}
+
+/** Somebody may have stopped it; and an `end` whose answer was lost may be there. */
+async function isOpen (messageId: string): Promise<boolean> {
+  const { rows } = await persist(async () => await (await running).pg.query(`
+    select from messages m where message_id = $1 and status = 'streaming'
+    and not exists (select from message_events e where e.message_id = m.message_id and event_type = 'end')`, [messageId]))
+  return rows.length > 0
 }
 
 async function persist<T> (work: () => Promise<T>): Promise<T> {
@@ -113,15 +134,17 @@ async function persist<T> (work: () => Promise<T>): Promise<T> {
 }
 
 async function produce (production: Production): Promise<void> {
-  await (production.kind === 'leased' ? produceLeased(production) : produceNumbered(production))
+  const { kind, messageId, userId } = production
+  if (kind === 'left') await persist(async () => await (await running).journal.openMessage({ messageId, userId }))
+  else await (kind === 'leased' ? produceLeased(production) : produceNumbered(production))
   tellParent({ type: 'over', writer: production.writer })
 }
 
 setInterval(() => {
-  if (recorded.length === 0 && refused === 0) return
-  tellParent({ type: 'recorded', events: recorded, refused })
-  recorded = []
-  refused = 0
+  const { recorded, refused, unknown } = answers
+  if (recorded.length + refused.length + unknown.length === 0) return
+  tellParent({ type: 'answered', recorded, refused, unknown })
+  Object.assign(answers, { recorded: [], refused: [], unknown: [] })
 }, REPORT_MS)
 
 obeyParent<ToApp>((message) => {
@@ -129,6 +152,7 @@ obeyParent<ToApp>((message) => {
   else if (message.type === 'restart') restart()
   else if (message.type === 'losePublishes') losePublishes('lose', message.count)
   else if (message.type === 'hurry') state.hurry = true
+  else if (message.type === 'block') for (const end = performance.now() + message.ms; performance.now() < end;);
   else {
     globalThis.gc?.()
     const { rss, heapUsed } = process.memoryUsage()

@@ -1,6 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import type pg from 'pg'
 import type { PostgresServer } from '../demo/services/postgres.js'
 import { askRedis, type RedisServer } from '../demo/services/redis.js'
+import { messageTopic } from '../plugin/keys.js'
+import { freezeAll } from '../test/helper/servers.js'
 import type { Fleet } from './fleet.js'
 import type { Traffic } from './traffic.js'
 import type { Disturbance } from './wire.js'
@@ -8,8 +11,8 @@ import type { Disturbance } from './wire.js'
 export interface Servers {
   redis: RedisServer
   postgres: PostgresServer
-  /** By the soak's own connection. */
-  ask (sql: string): Promise<void>
+  /** The soak's own connections. */
+  pool: pg.Pool
 }
 
 /** When something was wrong, in ms since the epoch; a while for what it leads to is included. */
@@ -25,14 +28,69 @@ const CALM_MS = 1_500
 /** Each resolves when the damage is repaired. */
 export type Faults = Record<string, () => Promise<void>>
 
-export function createFaults ({ redis, postgres, ask }: Servers, fleet: Fleet, traffic: Traffic, disturb: (how: Disturbance, share: number) => void): Faults {
+export function createFaults ({ redis, postgres, pool }: Servers, fleet: Fleet, traffic: Traffic, disturb: (how: Disturbance, share: number) => void): Faults {
   async function kill (slot: number): Promise<void> {
     const killed = fleet.kill(slot)
     traffic.orphan(slot)
     await killed
   }
 
+  /** Runs `sql` in a transaction that stays open for so long. */
+  async function hold (sql: string, values: unknown[], ms: number): Promise<void> {
+    const client = await pool.connect()
+    try {
+      await client.query('begin')
+      await client.query(sql, values)
+      await delay(ms)
+    } finally {
+      await client.query('rollback').catch(() => {})
+      client.release()
+    }
+  }
+
+  /** As a program in another language would: under the message's row, and only while the message goes on. */
+  async function insertForeign (messageId: string, ahead: number): Promise<void> {
+    await pool.query(`
+      with open as (select message_id from messages where message_id = $1 and status = 'streaming' for no key update)
+      insert into message_events (message_id, sequence_no, event_type, payload)
+      select message_id, $2 + (select max(sequence_no) from message_events where message_id = $1), 'answer', '{"type":"answer","foreign":true}' from open`,
+    [messageId, ahead]).catch(() => {}) // its number is taken by now
+  }
+
   return {
+    'a table locked for 1 to 12 s': async () => {
+      await hold(`lock table ${pick('messages', 'message_events')} in ${pick('share', 'exclusive', 'access exclusive')} mode`, [], between(1_000, 12_000))
+    },
+    'rows of 5 messages locked for 2 to 12 s': async () => {
+      const ids = traffic.sample(5).map(({ messageId }) => messageId)
+      await hold('select from messages where message_id = any ($1) for update', [ids], between(2_000, 12_000))
+    },
+    'Postgres frozen (SIGSTOP) for 0.5 to 8 s': async () => {
+      const thaw = await freezeAll(postgres)
+      await delay(between(500, 8_000))
+      thaw()
+    },
+    'an app\'s event loop blocked for 0.5 to 7 s': async () => {
+      const ms = between(500, 7_000)
+      fleet.send(Math.random() < 0.5 ? 0 : 1, { type: 'block', ms })
+      await delay(ms)
+    },
+    'rows of another program in 20 messages': async () => {
+      await Promise.all(traffic.sample(20).map(async ({ messageId }) => { await insertForeign(messageId, Math.random() < 0.5 ? 1 : 3) }))
+    },
+    'envelopes without a row in 20 messages': async () => {
+      for (const { messageId } of traffic.sample(20)) {
+        for (const sequenceNo of [0, 40, 10_000]) {
+          await askRedis(redis.url, 'PUBLISH', messageTopic(messageId), JSON.stringify({ message_id: messageId, sequence_no: sequenceNo, event_type: 'answer', payload: { type: 'rowless' } }))
+        }
+      }
+    },
+    '10 messages stopped': async () => {
+      await Promise.all(traffic.sample(10).map(async ({ messageId, userId }) => {
+        await fetch(`${fleet.urls[0]}/api/messages/${messageId}/stop`, { method: 'POST', headers: { 'x-user': userId } }).catch(() => {})
+      }))
+    },
+    '5 messages opened and left': async () => { traffic.leave(5) },
     'Redis killed, back after 1 to 12 s': async () => {
       await redis.kill()
       await delay(between(1_000, 12_000))
@@ -58,7 +116,7 @@ export function createFaults ({ redis, postgres, ask }: Servers, fleet: Fleet, t
       await postgres.start()
     },
     'pg_terminate_backend on all of the apps\' sessions': async () => {
-      await ask('select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = \'client backend\'')
+      await pool.query('select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = \'client backend\'')
     },
     'app process killed (SIGKILL), and a new one': async () => { await kill(1) },
     'app.close(), and a new app': async () => { await fleet.restart(Math.random() < 0.5 ? 0 : 1) },
@@ -77,11 +135,15 @@ export async function rage (faults: Faults, signal: AbortSignal): Promise<FaultW
     const kind = round.pop() ?? ''
     console.error(`${new Date().toISOString().slice(11, 19)} ${kind}`)
     const from = Date.now()
-    await faults[kind]?.()
+    await faults[kind]?.().catch((error: unknown) => { console.error(error) }) // another fault may be in its way
     windows.push({ kind, from, to: Date.now() + AFTERMATH_MS })
     await delay(AFTERMATH_MS + between(0, CALM_MS), undefined, { signal }).catch(() => {})
   }
   return windows
+}
+
+function pick<T> (...items: [T, ...T[]]): T {
+  return items[Math.floor(Math.random() * items.length)] ?? items[0]
 }
 
 function between (from: number, to: number): number {

@@ -14,6 +14,8 @@ export interface Reading {
   deliveredAt: number[]
   /** Since when the reader had been there, as far as it was its own doing. */
   presentSince: number[]
+  /** Of the first event after each cut: which of `ids` it is, when the connection broke, and when the next one stood. */
+  cuts: Array<{ place: number, cutAt: number, openedAt: number }>
   /** It left, and did not come back. */
   abandoned: boolean
 }
@@ -21,9 +23,13 @@ export interface Reading {
 /** Every reader must have every row, once, in order; one that left, those up to its last. */
 export function compare (rows: readonly CommittedRow[], readings: readonly Reading[]): Comparison {
   const slowest = new Map<number, Delivery>()
-  const comparison: Comparison = { rows: readings.every(({ abandoned }) => abandoned) ? null : rows.length, delivered: 0, lost: 0, doubled: 0, reordered: 0, slowest: [] }
+  const comparison: Comparison = { rows: readings.every(({ abandoned }) => abandoned) ? null : rows.length, delivered: 0, lost: 0, doubled: 0, reordered: 0, slowest: [], gaps: [] }
   const byId = new Map(rows.map((row) => [row.id, { ...row, checksum: crc32(row.data) }]))
-  for (const { ids, checksums, deliveredAt, presentSince, abandoned } of readings) {
+  for (const { ids, checksums, deliveredAt, presentSince, cuts, abandoned } of readings) {
+    for (const { place, cutAt, openedAt } of cuts) {
+      const row = byId.get(ids[place] ?? -1)
+      if (row !== undefined && row.committedAt <= openedAt) comparison.gaps.push((deliveredAt[place] ?? 0) - cutAt)
+    }
     const seen = new Set<number>()
     let last = -1
     for (const [place, id] of ids.entries()) {

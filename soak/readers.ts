@@ -26,10 +26,12 @@ const readers = new Set<Reader>()
 
 function read (messageId: string, user: string): Reader {
   const leaving = new AbortController()
-  const reading: Reading = { ids: [], checksums: [], deliveredAt: [], presentSince: [], abandoned: false }
+  const reading: Reading = { ids: [], checksums: [], deliveredAt: [], presentSince: [], cuts: [], abandoned: false }
   /** Since when, by its own doing, it has been there; what was committed before waited for the reader and not for us. */
   let present = Infinity
   let open: IncomingMessage | null = null
+  let openedAt = 0
+  let cutAt: number | null = null
 
   const done = follow({
     path: `/api/messages/${messageId}/events`,
@@ -38,6 +40,8 @@ function read (messageId: string, user: string): Reader {
     retryMs: RETRY_MS,
     signal: leaving.signal,
     onEvent (id, data) {
+      if (cutAt !== null) reading.cuts.push({ place: reading.ids.length, cutAt, openedAt })
+      cutAt = null
       reading.ids.push(Number(id))
       reading.checksums.push(crc32(data))
       reading.deliveredAt.push(Date.now())
@@ -45,6 +49,8 @@ function read (messageId: string, user: string): Reader {
     },
     onOpen (response) {
       open = response
+      openedAt = Date.now()
+      response.once('close', () => { cutAt = Date.now() })
       present = Math.min(present, Date.now())
     }
   }).catch((error: unknown) => { console.error('a reader was turned away:', messageId, error) })

@@ -2,13 +2,18 @@ import type { FaultWindow } from './chaos.js'
 import type { Memory } from './fleet.js'
 import { latency, type Comparison, type Delivery } from './wire.js'
 
-export interface Totals extends Omit<Comparison, 'slowest' | 'rows'> {
+export interface Totals extends Omit<Comparison, 'slowest' | 'gaps' | 'rows'> {
   messages: number
   readers: number
   /** Events whose writer was told `true`. */
   acknowledged: number
-  /** Events whose writer was told `false`: it had been fenced, or the message had ended. */
+  /** Events whose writer was told `false`. */
   refused: number
+  /** `true` without a row, `false` with one, unless the log says `outcome unknown`. */
+  wrong: number
+  /** Events whose outcome the log calls unknown, and how many of them have a row. */
+  unknown: number
+  unknownWithRow: number
   rows: number
   /** Processes that ended by themselves. */
   crashes: number
@@ -21,7 +26,10 @@ export interface MemoryRow {
 }
 
 /** The report in Markdown. */
-export function report (totals: Totals, windows: readonly FaultWindow[], deliveries: readonly Delivery[], memory: readonly MemoryRow[]): string {
+export function report (
+  totals: Totals, windows: readonly FaultWindow[], deliveries: readonly Delivery[], gaps: readonly number[], memory: readonly MemoryRow[]
+): string {
+  const sorted = gaps.toSorted((a, b) => a - b)
   const rows: Array<[string, string | number]> = [
     ['messages', totals.messages],
     ['readers', totals.readers],
@@ -32,6 +40,10 @@ export function report (totals: Totals, windows: readonly FaultWindow[], deliver
     ['**lost**', `**${totals.lost}**`],
     ['**doubled**', `**${totals.doubled}**`],
     ['**reordered**', `**${totals.reordered}**`],
+    ['**wrong answers**', `**${totals.wrong}**`],
+    ['logged as `outcome unknown`, and of those with a row', `${totals.unknown}, ${totals.unknownWithRow}`],
+    ['cuts by which a reader missed something', sorted.length],
+    ['from the cut to the first missed event: p50, p99', `${milliseconds(percentile(sorted, 0.5))}, ${milliseconds(percentile(sorted, 0.99))}`],
     ['processes that crashed by themselves', totals.crashes]
   ]
   return [
@@ -54,6 +66,10 @@ function latencies (windows: readonly FaultWindow[], deliveries: readonly Delive
   }
   const kinds = [...new Set(windows.map(({ kind }) => kind))].sort()
   return [...kinds, 'none'].map((kind) => [kind, windows.filter((window) => window.kind === kind).length, milliseconds(longest.get(kind))])
+}
+
+function percentile (sorted: readonly number[], share: number): number | undefined {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]
 }
 
 function milliseconds (ms: number | undefined): string {

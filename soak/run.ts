@@ -1,7 +1,8 @@
 /**
  * `npm run soak -- [--minutes 10] [--messages 120]`: two app processes on a private Postgres and a private Redis, messages
  * with several readers each, and a fault every few seconds. At the end every reader is compared with the table, and so
- * is what the writers were told. Prints a report; exits with 1 when anything was lost, doubled or reordered. Ctrl-C ends
+ * is what the writers were told. Prints a report; exits with 1 when anything was lost,
+ * doubled or reordered, or an answer was wrong. Ctrl-C ends
  * it early, with a report of what there is. Leaves no process and no folder.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -49,7 +50,7 @@ try {
   for (const close of closers.reverse()) await close()
 }
 
-async function startServers (): Promise<Servers & { pool: pg.Pool, insist (sql: string, values?: unknown[]): Promise<pg.QueryResult> }> {
+async function startServers (): Promise<Servers & { insist (sql: string, values?: unknown[]): Promise<pg.QueryResult> }> {
   const postgres = await startPostgres({ dataDir: join(folder, 'data'), settings: SETTINGS })
   closers.push(() => postgres.stop())
   const redis = await startRedis()
@@ -67,14 +68,15 @@ async function startServers (): Promise<Servers & { pool: pg.Pool, insist (sql: 
       }
     }
   }
-  return { postgres, redis, pool, insist, ask: async (sql) => { await pool.query(sql) } }
+  return { postgres, redis, pool, insist }
 }
 
 async function main (): Promise<number> {
   const servers = await startServers()
   const { insist } = servers
-  const totals: Totals = { messages: 0, readers: 0, acknowledged: 0, refused: 0, rows: 0, delivered: 0, lost: 0, doubled: 0, reordered: 0, crashes: 0 }
+  const totals: Totals = { messages: 0, readers: 0, acknowledged: 0, refused: 0, wrong: 0, unknown: 0, unknownWithRow: 0, rows: 0, delivered: 0, lost: 0, doubled: 0, reordered: 0, crashes: 0 }
   const slowest = new Map<number, Delivery>()
+  const gaps: number[] = []
   const compared = new Map<string, number | null>()
 
   const fleet = await startFleet({
@@ -83,15 +85,15 @@ async function main (): Promise<number> {
     redisUrl: servers.redis.url,
     onReport (slot, message) {
       if (message.type === 'over') traffic.over(message.writer)
-      if (message.type !== 'recorded') return
-      traffic.note(message.events)
-      totals.refused += message.refused
+      if (message.type !== 'answered') return
+      for (const answer of ['recorded', 'refused', 'unknown'] as const) traffic.note(answer, message[answer])
     }
   })
   closers.push(() => fleet.close())
   const readers = await startChild<ToReaders, FromReaders>('./readers.ts', [servers.postgres.url, ...fleet.urls], (message) => {
     if (message.type !== 'followed') return
-    const { slowest: some, rows, ...counts } = message.comparison
+    const { slowest: some, gaps: ownGaps, rows, ...counts } = message.comparison
+    gaps.push(...ownGaps)
     for (const delivery of some) keepSlowest(slowest, delivery)
     for (const [name, count] of Object.entries(counts) as Array<[keyof typeof counts, number]>) totals[name] += count // its own keys
     if (counts.lost + counts.doubled + counts.reordered > 0) console.error(message.messageId, counts)
@@ -153,24 +155,29 @@ async function main (): Promise<number> {
     const end = atEnd[slot]
     return end === undefined ? [] : [{ process: slot === 0 ? 'app 1 (one process throughout)' : 'app 2 (killed and replaced)', start, end }]
   })
-  console.log(report(totals, windows, [...slowest.values()], memory))
-  return totals.lost + totals.doubled + totals.reordered + totals.crashes === 0 ? 0 : 1
+  console.log(report(totals, windows, [...slowest.values()], gaps, memory))
+  return totals.lost + totals.doubled + totals.reordered + totals.wrong + totals.crashes === 0 ? 0 : 1
 
   /** What the writers were told against the table; and no row may have come after its readers were told the end. */
   async function compareTable (): Promise<void> {
-    for (const [messageId, keys] of traffic.acknowledged) {
+    for (const [messageId, { recorded, refused, unknown }] of traffic.answered) {
       const { rows } = await insist('select (payload->>\'writer\') || \':\' || (payload->>\'n\') as key from message_events where message_id = $1', [messageId])
       const written = rows.flatMap(({ key }) => key ?? [])
       const distinct = new Set(written)
       const late = rows.length - (compared.get(messageId) ?? rows.length)
-      const unwritten = [...keys].filter((key) => !distinct.has(key)).length
-      if (late + unwritten + written.length - distinct.size > 0) {
-        const { rows: ends } = await insist("select sequence_no, payload, created_at from message_events where message_id = $1 and event_type <> 'answer'", [messageId])
-        console.error(messageId, { late, unwritten, doubled: written.length - distinct.size, keys: `${written[0]} … ${written.at(-1)}`, ends })
+      const unwritten = [...recorded].filter((key) => !distinct.has(key))
+      const denied = [...refused].filter((key) => distinct.has(key) && !unknown.has(key))
+      if (late + unwritten.length + denied.length + written.length - distinct.size > 0) {
+        const { rows: ends } = await insist("select sequence_no, payload, created_at from message_events where message_id = $1 and event_type not like 'answer%'", [messageId])
+        console.error(messageId, { late, unwritten, denied, doubled: written.length - distinct.size, keys: `${written[0]} … ${written.at(-1)}`, ends })
       }
       totals.rows += rows.length
-      totals.acknowledged += keys.size
-      totals.lost += unwritten + late
+      totals.acknowledged += recorded.size
+      totals.refused += refused.size
+      totals.unknown += unknown.size
+      totals.unknownWithRow += [...unknown].filter((key) => distinct.has(key)).length
+      totals.wrong += unwritten.length + denied.length
+      totals.lost += late
       totals.doubled += written.length - distinct.size
     }
   }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Fleet } from './fleet.js'
-import type { Production } from './wire.js'
+import type { EventKey, Production } from './wire.js'
 
 /** The messages that are being written, and what their writers were told. */
 export interface Traffic {
@@ -14,11 +14,18 @@ export interface Traffic {
   takeOver (): void
   /** Messages that nobody will end, since their producer kept no lease and is dead. */
   abandoned (): string[]
-  note (events: Array<[messageId: string, key: string]>): void
-  /** By message: `writer:n` of every event that was acknowledged. */
-  readonly acknowledged: ReadonlyMap<string, ReadonlySet<string>>
+  /** Some of the messages that have a producer with a lease. */
+  sample (count: number): Array<{ messageId: string, userId: string }>
+  /** Opens so many messages that nobody goes on to produce. */
+  leave (count: number): void
+  note (answer: keyof Answered, events: readonly EventKey[]): void
+  /** What the writers of each message were told. */
+  readonly answered: ReadonlyMap<string, Answered>
   readonly size: number
 }
+
+/** `writer:n` of each event. */
+export type Answered = Record<'recorded' | 'refused' | 'unknown', Set<string>>
 
 export interface TrafficHooks {
   /** Makes the message's row; resolves when it is there. */
@@ -45,7 +52,7 @@ const YOUNG_MS = 4_000
 
 export function createTraffic (fleet: Fleet, target: number, { insert, follow }: TrafficHooks): Traffic {
   const live = new Map<number, Live>()
-  const acknowledged = new Map<string, Set<string>>()
+  const answered = new Map<string, Answered>()
   const abandoned = new Set<string>()
   let writers = 0
   let users = 0
@@ -63,11 +70,10 @@ export function createTraffic (fleet: Fleet, target: number, { insert, follow }:
     fleet.send(slot, { type: 'produce', production: { ...production, writer } })
   }
 
-  async function begin (): Promise<void> {
+  async function begin (kind: 'numbered' | 'leased' | 'left' = Math.random() < NUMBERED_SHARE ? 'numbered' : 'leased'): Promise<void> {
     const messageId = randomUUID()
     const userId = `user-${++users % USERS}`
-    const kind = Math.random() < NUMBERED_SHARE ? 'numbered' : 'leased'
-    acknowledged.set(messageId, new Set())
+    answered.set(messageId, { recorded: new Set(), refused: new Set(), unknown: new Set() })
     beginning++
     await insert(messageId, userId)
     beginning--
@@ -83,7 +89,7 @@ export function createTraffic (fleet: Fleet, target: number, { insert, follow }:
   }
 
   return {
-    acknowledged,
+    answered,
     get size () { return live.size + beginning },
     topUp () {
       const messages = [...live.values()].filter(({ kind }) => kind !== 'intruder').length + beginning
@@ -111,8 +117,15 @@ export function createTraffic (fleet: Fleet, target: number, { insert, follow }:
       for (const messageId of over) abandoned.delete(messageId)
       return over
     },
-    note (events) {
-      for (const [messageId, key] of events) acknowledged.get(messageId)?.add(key)
+    sample (count) {
+      const leased = [...live.values()].filter(({ kind }) => kind === 'leased')
+      return leased.sort(() => Math.random() - 0.5).slice(0, count)
+    },
+    leave (count) {
+      for (let left = count; left > 0; left--) begin('left')
+    },
+    note (answer, events) {
+      for (const [messageId, key] of events) answered.get(messageId)?.[answer].add(key)
     }
   }
 }

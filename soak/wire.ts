@@ -6,9 +6,10 @@ export interface Production {
   userId: string
   /**
    * `leased`: through `openMessage`, which takes a message over that another producer has. `numbered`: by `recordEvent`.
-   * `intruder`: by `recordEvent` too, with numbers that collide with the first writer's; does not end the message.
+   * `intruder`: by `recordEvent` too, with numbers that collide with the first writer's; does not end the message. `left`: it is
+   * opened, and nobody produces it.
    */
-  kind: 'leased' | 'numbered' | 'intruder'
+  kind: 'leased' | 'numbered' | 'intruder' | 'left'
   /** Names the producer in its payloads. */
   writer: number
   events: number
@@ -20,16 +21,21 @@ export type ToApp =
   /** `app.close()`, then a new app in the same process. */
   | { type: 'restart' }
   | { type: 'losePublishes', count: number }
+  /** The event loop does nothing else for so long. */
+  | { type: 'block', ms: number }
   /** Every producer comes to its end now. */
   | { type: 'hurry' }
   | { type: 'measure' }
 
 export type FromApp =
   | { type: 'ready' }
-  /** Of each event that `true` was said of: the message and `writer:n`. */
-  | { type: 'recorded', events: Array<[messageId: string, key: string]>, refused: number }
+  /** Events of which `true` was said, or `false`; and those whose outcome the log calls unknown. */
+  | { type: 'answered', recorded: EventKey[], refused: EventKey[], unknown: EventKey[] }
   | { type: 'over', writer: number }
   | { type: 'memory', rssBytes: number, heapBytes: number }
+
+/** `writer:n` names the event in its message. */
+export type EventKey = [messageId: string, key: string]
 
 export type Disturbance = 'cut' | 'slow' | 'abandon'
 
@@ -53,6 +59,8 @@ export interface Comparison {
   reordered: number
   /** The slowest delivery of each quarter of a second. */
   slowest: Delivery[]
+  /** For each cut of a reader that missed something by it: how long it took until the first missed event was there, in ms. */
+  gaps: number[]
 }
 
 /** In ms since the epoch, by the machine's one clock. */
