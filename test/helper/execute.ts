@@ -194,7 +194,7 @@ export async function execute (world: World, program: Program, signal: AbortSign
     if (program.ending === 'stop') return await stop()
     if (program.ending !== 'vanish') {
       const payload = { type: program.ending === 'end' ? 'end' : 'error' }
-      while (!signal.aborted) {
+      while (!signal.aborted && await statusOf() === 'streaming') {
         const { rows } = await pool.query('select sequence_no, event_type from message_events where message_id = $1 order by sequence_no desc limit 1', [messageId])
         if (rows[0]?.event_type === payload.type) break
         if (await world.instance(0).journal.recordEvent(messageId, (rows[0]?.sequence_no ?? -1) + 1, payload.type, payload)) break

@@ -144,6 +144,7 @@ function judgeTerminal (program: Program, rows: readonly Row[], { mayHaveEndedTw
   const last = rows.at(-1)
   const isStale = rows.some(({ data }) => data === TERMINALS.leased.vanish)
   if (isStale && !isDead && !isCutOff(faults)) return ['a living producer was ended as stale']
+  if (program.kind === 'numbered' && last?.data === TERMINALS.leased.vanish && isCutOff(faults)) return []
   if (last?.data !== wanted) return [`the table ends with ${brief(last?.data ?? 'nothing')} and not with ${wanted}`]
   const written = rows.filter(({ data }) => data === wanted).length
   // A restarted app leaves a message that another process may have to end before it is gone on with.
