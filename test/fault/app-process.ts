@@ -6,7 +6,7 @@ import postgres from '@fastify/postgres'
 import redis from '@fastify/redis'
 import Fastify from 'fastify'
 import { setTimeout as delay } from 'node:timers/promises'
-import messageJournal, { type Message } from '../../plugin/index.js'
+import type { Message } from '../../plugin/index.js'
 
 interface Produced {
   message: Message
@@ -16,7 +16,9 @@ interface Produced {
   end (): Promise<boolean>
 }
 
-const { databaseUrl, redisUrl, takesOver = false, ...options } = JSON.parse(process.env.APP_OPTIONS ?? '{}')
+const { databaseUrl, redisUrl, takesOver = false, plugin = '../../plugin/index.js', ...options } = JSON.parse(process.env.APP_OPTIONS ?? '{}')
+// That of another release may differ from this type
+const { default: messageJournal } = await import(plugin) as typeof import('../../plugin/index.js')
 const app = Fastify({ forceCloseConnections: true })
 await app.register(postgres, { connectionString: databaseUrl })
 await app.register(redis, { url: redisUrl })

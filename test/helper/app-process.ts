@@ -17,8 +17,8 @@ export interface AppProcess {
 
 const SCRIPT = fileURLToPath(new URL('../fault/app-process.js', import.meta.url))
 
-/** Starts test/fault/app-process.ts; killed after the test, and at the end of our process. */
-export async function startAppProcess (t: Teardown, options: Partial<MessageJournalOptions> & { databaseUrl: string, redisUrl: string, takesOver?: boolean }): Promise<AppProcess> {
+/** Starts test/fault/app-process.ts, with this release or with another one's `plugin`; killed after the test, and at the end of our process. */
+export async function startAppProcess (t: Teardown, options: Partial<MessageJournalOptions> & { databaseUrl: string, redisUrl: string, takesOver?: boolean, plugin?: string }): Promise<AppProcess> {
   const child = spawn(...plainNode('--expose-gc', SCRIPT), {
     stdio: ['pipe', 'pipe', 'inherit'],
     env: { PATH: process.env.PATH, APP_OPTIONS: JSON.stringify(options) }

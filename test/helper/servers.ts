@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { access, chown, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { access, chmod, chown, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -9,8 +9,9 @@ import { startRedis, type RedisOptions, type RedisServer } from '../../demo/serv
 import type { Teardown } from './database.js'
 
 /** Deleted after the test. */
-export async function ownFolder (t: Teardown): Promise<string> {
+export async function ownFolder (t: Teardown, mode = 0o700): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'journal-fault-'))
+  await chmod(folder, mode)
   t.teardown(() => rm(folder, { recursive: true, force: true }))
   return folder
 }
