@@ -43,9 +43,7 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
 
   function isDead (message: LockedMessage): boolean {
     const { heartbeatAgeMs, touchedAgeMs, newest } = message
-    const ages = [heartbeatAgeMs ?? touchedAgeMs, newest?.ageMs ?? Infinity]
-    // Of the future: its age is not known
-    return Math.min(...ages.map((age) => age < 0 ? 0 : age)) >= (heartbeatAgeMs === null ? unheardMs : producerIdleMs)
+    return Math.min(heartbeatAgeMs ?? touchedAgeMs, newest?.ageMs ?? Infinity) >= (heartbeatAgeMs === null ? unheardMs : producerIdleMs)
   }
 
   function decide (message: LockedMessage): Decision {
@@ -53,8 +51,10 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
     if (status !== 'streaming') return null
     if (handedOver && takeOver !== undefined) return { kind: 'claim' }
     if (heartbeatAgeMs !== null && heartbeatAgeMs < 0) return { kind: 'renew' }
-    const ending = epoch === 0 && newest !== null && newest.ageMs >= producerIdleMs ? terminalTypes(newest) : null
-    if (ending !== null) return endAsItIs(ending, null)
+    if (epoch === 0 && newest !== null && newest.ageMs >= producerIdleMs) {
+      const ending = terminalTypes(newest)
+      if (ending !== null) return endAsItIs(newest, ending, null)
+    }
     if (!isDead(message)) return null
     return takeOver === undefined ? endWith(STALE) : { kind: 'claim' }
   }
