@@ -31,7 +31,7 @@ const plugin = Object.assign(register, { messageJournal: register, errors })
 
 export default plugin
 export { plugin as messageJournal, plugin as 'module.exports' }
-export type { AuthorizedMessage, Authorize, Identify, MessageJournalOptions, PublicError, UserId } from './options.js'
+export type { AuthorizedMessage, Authorize, Identify, MessageJournalOptions, PublicError, TakeOver, UserId } from './options.js'
 export type { Message } from './message.js'
 export type { OpenMessageOptions, Produce } from './producers.js'
 export type { MessageStatus } from './journal.js'

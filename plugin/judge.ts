@@ -64,7 +64,7 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
   async function judge ({ messageId, handedOver }: Candidate, nowMs: number): Promise<void> {
     const decided = await finisher.finish(messageId, true, decide)
     if (decided.kind === 'locked') reprieved.set(messageId, nowMs + graceMs)
-    if (decided.kind === 'ended') log.warn('stale', { messageId }, 'journal: a message was ended: its producer gave no sign of life')
+    if (decided.kind === 'ended' && decided.lastNo !== decided.message.newest?.sequenceNo) log.warn('stale', { messageId }, 'journal: a message was ended: its producer gave no sign of life')
     if (decided.kind !== 'claimed' || takeOver === undefined) return
     const { message: { userId }, epoch, lastNo } = decided
     const latest = decided.message.newest?.sequenceNo ?? -1

@@ -186,7 +186,7 @@ export function createMessage (identity: { messageId: string, userId: string | n
     signal: controller.signal,
     record: (eventType, payload) => new Promise((resolve) => {
       if (!ended && isEventType(eventType)) return write(eventType, payload, null, (reason) => { resolve(reason === null) })
-      const reason = ended ? 'the message has ended' : 'eventType is empty'
+      const reason = controller.signal.aborted ? String(controller.signal.reason.message) : ended ? 'the message has ended' : 'eventType is empty'
       log.warn('arguments', { ...identity, eventType, reason }, 'journal: an event was not recorded')
       resolve(false)
     }),

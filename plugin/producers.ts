@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import {
-  ClosedError, DatabaseUnavailableError, FencedError, InvalidMessageIdError, MessageExistsError, NotOwnerError, OutcomeUnknownError, StoppedError, refusedError
+  ClosedError, DatabaseUnavailableError, FencedError, InvalidMessageIdError, InvalidOptionError, MessageExistsError, NotOwnerError, OutcomeUnknownError,
+  StoppedError, refusedError
 } from './errors.js'
 import { endWith } from './finisher.js'
 import type { Journal, OpenedMessage } from './journal.js'
@@ -171,6 +172,7 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
     get isBehind () { return isBehind },
     async openMessage ({ userId = null, messageId: wanted, ifExists = 'continue' }) {
       if (closed) throw new ClosedError()
+      if (ifExists !== 'continue' && ifExists !== 'refuse') throw new InvalidOptionError(`"ifExists" must be "continue" or "refuse"; got ${shown(ifExists)}`)
       const messageId = canonicalMessageId(wanted ?? newMessageId())
       if (messageId === null) throw new InvalidMessageIdError(shown(wanted))
       const identity = { messageId, userId: userIdText(userId) }

@@ -101,7 +101,7 @@ export function createRecorder ({ committer, publisher, terminalTypes, logger, l
       case 'unknown':
         return logger.error({ ...fields, err: outcome.error }, 'journal: outcome unknown: an event was sent, and Postgres did not say in time whether it is recorded')
       case 'fenced':
-        return log.warn('fenced', fields, 'journal: an event was not recorded: another writer has taken the message over')
+        return log.warn('fenced', fields, 'journal: an event was not recorded: another writer has taken the message over, or it was ended for lack of a sign of life')
       case 'stopped':
         return log.warn('stopped', fields, 'journal: an event was not recorded: the message was stopped')
       case 'ended':

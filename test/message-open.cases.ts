@@ -213,3 +213,9 @@ for (const [what, sql] of [['row', 'select from messages where message_id = $1 f
     t.match(await database.message(message.messageId), { epoch: 1 })
   })
 }
+
+test('openMessage refuses a wrong ifExists, rather than run an answer twice', async (t) => {
+  const { app } = await startApp(t)
+  const ifExists = 'fail' as 'refuse' // for callers without types
+  await t.rejects(app.journal.openMessage({ userId: 'ada', ifExists }), { code: 'FST_JOURNAL_INVALID_OPTION', message: /"ifExists" must be "continue" or "refuse"; got "fail"/ })
+})
