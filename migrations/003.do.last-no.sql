@@ -70,11 +70,10 @@ begin
   -- schema: no search_path can slip another one in. They set none, since triggers of the app's own on these tables run within them.
   ---------------------------------------------------------------------------------------------------------------------
 
-  -- The message's row is locked before the event's is made: a writer that waits holds nothing that another waits for. It changes
-  -- with every event, so that a transaction whose snapshot is older fails, and does not look for the newest event in it.
+  -- The message's row is locked before the event's is made: a writer that waits holds nothing that another waits for.
   -- A row that has the number already is left to the primary key: the writer may say "on conflict do nothing".
   execute format($create$
-    create or replace function %1$I.journal_raise_last_no() returns trigger
+    create or replace function %1$I.journal_refuse_late() returns trigger
     language plpgsql security definer as $body$
     declare
       newest integer;
@@ -90,9 +89,7 @@ begin
       end if;
       select coalesce(pg_catalog.max(sequence_no), -1) into newest
       from %1$I.message_events where message_id operator(pg_catalog.=) new.message_id;
-      if new.sequence_no operator(pg_catalog.>) newest then
-        update %1$I.messages set last_no = greatest(last_no, new.sequence_no) where message_id operator(pg_catalog.=) new.message_id;
-      elsif not exists (
+      if new.sequence_no operator(pg_catalog.<=) newest and not exists (
         select from %1$I.message_events
         where message_id operator(pg_catalog.=) new.message_id and sequence_no operator(pg_catalog.=) new.sequence_no
       ) then
@@ -101,6 +98,18 @@ begin
             hint = 'Take the newest number plus one.';
       end if;
       return new;
+    end
+    $body$
+  $create$, home);
+
+  -- Behind the statement, which may change the message's row itself. The row changes with every event, so that a transaction whose
+  -- snapshot is older fails, and does not look for the newest event in it.
+  execute format($create$
+    create or replace function %1$I.journal_raise_last_no() returns trigger
+    language plpgsql security definer as $body$
+    begin
+      update %1$I.messages set last_no = greatest(last_no, new.sequence_no) where message_id operator(pg_catalog.=) new.message_id;
+      return null;
     end
     $body$
   $create$, home);
@@ -116,8 +125,12 @@ begin
   $create$, home);
 
   -- The library sets `ending`, and has raised last_no before. Triggers fire in the order of their names: the app's own may give the number.
-  drop trigger if exists zz_journal_raise_last_no on message_events;
-  create trigger zz_journal_raise_last_no before insert on message_events
+  drop trigger if exists zz_journal_refuse_late on message_events;
+  create trigger zz_journal_refuse_late before insert on message_events
+    for each row when (new.ending is null)
+    execute function journal_refuse_late();
+  drop trigger if exists journal_raise_last_no on message_events;
+  create trigger journal_raise_last_no after insert on message_events
     for each row when (new.ending is null)
     execute function journal_raise_last_no();
   drop trigger if exists journal_refuse_renumbering on message_events;

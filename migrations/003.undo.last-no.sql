@@ -17,13 +17,14 @@ begin
 end
 $$;
 
-drop trigger if exists zz_journal_raise_last_no on message_events;
+drop trigger if exists zz_journal_refuse_late on message_events;
+drop trigger if exists journal_raise_last_no on message_events;
 drop trigger if exists journal_refuse_renumbering on message_events;
 drop trigger if exists journal_note_end on messages;
 drop trigger if exists journal_delete_events on messages;
 drop trigger if exists journal_refuse_truncate on messages;
 drop trigger if exists journal_refuse_orphans on messages;
-drop function if exists journal_raise_last_no(), journal_refuse_renumbering(), journal_note_end(),
+drop function if exists journal_refuse_late(), journal_raise_last_no(), journal_refuse_renumbering(), journal_note_end(),
   journal_delete_events(), journal_refuse_orphans(), journal_count(uuid[]),
   journal_refusals(integer[], uuid[], integer[], integer[]),
   journal_append_one(uuid, integer, text, json, integer),

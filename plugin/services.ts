@@ -70,7 +70,7 @@ const PROBLEMS = `
     from pg_attribute where attnum > 0 and not attisdropped
   ),
   wanted_trigger (name, trigger) as (values
-    ('message_events', 'zz_journal_raise_last_no'), ('messages', 'journal_note_end')
+    ('message_events', 'zz_journal_refuse_late'), ('message_events', 'journal_raise_last_no'), ('messages', 'journal_note_end')
   )
   select 'the role ' || quote_ident(current_user) || ' may not ' || verb || ' on ' || home.oid::regclass
   from wanted_right join home using (name) where not has_table_privilege(home.oid, verb)

@@ -11,7 +11,7 @@ import type { ClearApproval, RequestApproval } from './approvals.js'
 import { createConnection, statementTimeout } from './connection.js'
 import { countMessages } from './count.js'
 import { InvalidOptionError, NotAMessageError } from './errors.js'
-import { every } from './every.js'
+import { every, type Repetition } from './every.js'
 import { createJournal } from './journal.js'
 import { createLimitedLog } from './limited-log.js'
 import type { Message } from './message.js'
@@ -99,6 +99,7 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
   const tables = tablesOf(options.schema)
   const greet = createGreet(tables, statementTimeout(options.writeRetryMs), log)
   const journal = createJournal(createConnection(pool, createStatements(tables), options.writeRetryMs, greet), createScripts(tables))
+  const hurried: Repetition[] = []
   const subscriber = createSubscriber(redis, log, () => { for (const repetition of hurried) repetition.hurry() })
   const publisher = createPublisher(redis, log)
   const parts = { publisher, subscriber, log, publicError: options.publicError ?? defaultPublicError }
@@ -109,12 +110,12 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
 
   const hintless = (ms: number, otherwise: number) => () => subscriber.healthy ? ms : Math.min(otherwise, ms)
   const judging = every(hintless(options.reconcileMs, POLL_MS), messages.judge)
-  const hurried = [
+  hurried.push(
     every(hintless(options.reconcileMs, POLL_MS), messages.reconcile),
     every(hintless(options.reconcileMs, POLL_MS), users.reconcile),
     judging,
     every(() => Math.min(hintless(options.heartbeatMs, options.reconcileMs)(), messages.producers.isBehind ? LOCKED_LEASE_MS : Infinity), messages.producers.beat)
-  ]
+  )
   const unhurried = [
     every(() => RENEW_MS, slots.renew),
     every(() => RETENTION_INTERVAL_MS, async () => {
