@@ -189,13 +189,15 @@ begin
   ---------------------------------------------------------------------------------------------------------------------
   -- The library's own writers. Each function is called by itself, as a transaction of its own, whose limits hold for table locks,
   -- too. journal_append_one and journal_append are for the case that nobody is in the way, and give up soon. journal_append_some
-  -- waits for no row that is locked, writes what can be written, and says why the rest cannot.
+  -- waits for no row that is locked, writes what can be written, and says why the rest cannot. Columns that an app has added to the
+  -- tables may have the names of their variables.
   ---------------------------------------------------------------------------------------------------------------------
 
   -- Counts the messages among `ids` whose last_no is null and whose row is free. Every count is a statement behind its lock.
   execute format($create$
     create or replace function %1$I.journal_count(ids uuid[]) returns integer
     language plpgsql as $body$
+    #variable_conflict use_variable
     declare
       locked uuid[];
     begin
@@ -214,6 +216,7 @@ begin
   execute format($create$
     create or replace function %1$I.journal_refusals(places integer[], ids uuid[], epochs integer[], first_numbers integer[]) returns text
     language plpgsql as $body$
+    #variable_conflict use_variable
     begin
       perform %1$I.journal_count(ids);
       return (
@@ -238,6 +241,7 @@ begin
   execute format($create$
     create or replace function %1$I.journal_append_one(id uuid, number integer, type text, body json, writer integer) returns text
     language plpgsql set lock_timeout = '20ms' as $body$
+    #variable_conflict use_variable
     begin
       if current_setting('transaction_isolation') <> 'read committed' then
         return 'isolation';
@@ -269,6 +273,7 @@ begin
     language plpgsql
     set lock_timeout = '20ms' set plan_cache_mode = force_generic_plan
     set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $body$
+    #variable_conflict use_variable
     declare
       written integer;
     begin
@@ -310,6 +315,7 @@ begin
     language plpgsql
     set plan_cache_mode = force_generic_plan
     set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $body$
+    #variable_conflict use_variable
     declare
       allowed integer[];
       refused integer[];
@@ -355,6 +361,7 @@ begin
   execute format($create$
     create or replace function %1$I.journal_fence(lock_timeout_ms integer, ids uuid[], epochs integer[], numbers integer[]) returns text
     language plpgsql as $body$
+    #variable_conflict use_variable
     declare
       locked integer[];
     begin
