@@ -72,6 +72,7 @@ begin
 
   -- The message's row is locked before the event's is made: a writer that waits holds nothing that another waits for. It changes
   -- with every event, so that a transaction whose snapshot is older fails, and does not look for the newest event in it.
+  -- The highest numbers stay free for what comes behind, such as the message's end.
   -- A row that has the number already is left to the primary key: the writer may say "on conflict do nothing".
   execute format($create$
     create or replace function %1$I.journal_raise_last_no() returns trigger
@@ -84,7 +85,7 @@ begin
         raise exception 'message %% does not exist', new.message_id
           using errcode = 'foreign_key_violation', schema = tg_table_schema, table = tg_table_name, constraint = 'message_events_message_id_fkey';
       end if;
-      if new.sequence_no operator(pg_catalog.<) 0 then
+      if new.sequence_no operator(pg_catalog.<) 0 or new.sequence_no operator(pg_catalog.>) 2000000000 then
         raise exception 'number %% violates check constraint "message_events_sequence_no_check"', new.sequence_no
           using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name, constraint = 'message_events_sequence_no_check';
       end if;
