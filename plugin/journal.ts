@@ -217,8 +217,10 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
     }
     const { status, error, event, fence } = decision
     const endedNo = event === null ? message.newest?.sequenceNo ?? lastNo : lastNo + 1
-    const [row] = await held.query('end', [messageId, status, error, fence ? 1 : 0, endedNo, event?.eventType ?? null, event?.payload ?? null])
-    if (event !== null && row?.[1] !== '1') throw new Error('the table discards the event: a trigger of its own, or a rule')
+    const [row] = await held.query('end', [messageId, status, error, fence ? 1 : 0, endedNo])
+    if (event !== null && await held.count('insertEnd', [messageId, endedNo, event.eventType, event.payload]) !== 1) {
+      throw new Error('the table discards the event: a trigger of its own, or a rule')
+    }
     return { kind: 'ended', epoch: Number(row?.[0]), lastNo: endedNo, message }
   }
 
@@ -336,7 +338,12 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
     },
 
     async deleteOld (what, days, limit) {
-      return await connection.count(what === 'events' ? 'deleteEvents' : 'deleteMessages', [days, String(RETENTION_LOCK), limit])
+      const values = [days, String(RETENTION_LOCK), limit]
+      if (what === 'events') return await connection.count('deleteEvents', values)
+      return await connection.transaction('select', async (held) => {
+        const old = await held.query('lockOld', values)
+        return old.length === 0 ? 0 : await held.count('deleteMessages', [days, arrayOf(old, ([messageId]) => String(messageId))])
+      })
     },
 
     async count (after, limit) {
