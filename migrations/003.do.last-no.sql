@@ -71,6 +71,7 @@ begin
   ---------------------------------------------------------------------------------------------------------------------
 
   -- The message's row is locked before the event's is made: a writer that waits holds nothing that another waits for.
+  -- The highest numbers stay free for what comes behind, such as the message's end.
   -- A row that has the number already is left to the primary key: the writer may say "on conflict do nothing".
   execute format($create$
     create or replace function %1$I.journal_refuse_late() returns trigger
@@ -83,7 +84,7 @@ begin
         raise exception 'message %% does not exist', new.message_id
           using errcode = 'foreign_key_violation', schema = tg_table_schema, table = tg_table_name, constraint = 'message_events_message_id_fkey';
       end if;
-      if new.sequence_no operator(pg_catalog.<) 0 then
+      if new.sequence_no operator(pg_catalog.<) 0 or new.sequence_no operator(pg_catalog.>) 2000000000 then
         raise exception 'number %% violates check constraint "message_events_sequence_no_check"', new.sequence_no
           using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name, constraint = 'message_events_sequence_no_check';
       end if;
@@ -202,13 +203,15 @@ begin
   ---------------------------------------------------------------------------------------------------------------------
   -- The library's own writers. Each function is called by itself, as a transaction of its own, whose limits hold for table locks,
   -- too. journal_append_one and journal_append are for the case that nobody is in the way, and give up soon. journal_append_some
-  -- waits for no row that is locked, writes what can be written, and says why the rest cannot.
+  -- waits for no row that is locked, writes what can be written, and says why the rest cannot. Columns that an app has added to the
+  -- tables may have the names of their variables.
   ---------------------------------------------------------------------------------------------------------------------
 
   -- Counts the messages among `ids` whose last_no is null and whose row is free. Every count is a statement behind its lock.
   execute format($create$
     create or replace function %1$I.journal_count(ids uuid[]) returns integer
     language plpgsql as $body$
+    #variable_conflict use_variable
     declare
       locked uuid[];
     begin
@@ -227,6 +230,7 @@ begin
   execute format($create$
     create or replace function %1$I.journal_refusals(places integer[], ids uuid[], epochs integer[], first_numbers integer[]) returns text
     language plpgsql as $body$
+    #variable_conflict use_variable
     begin
       perform %1$I.journal_count(ids);
       return (
@@ -251,6 +255,7 @@ begin
   execute format($create$
     create or replace function %1$I.journal_append_one(id uuid, number integer, type text, body json, writer integer) returns text
     language plpgsql set lock_timeout = '20ms' as $body$
+    #variable_conflict use_variable
     begin
       if current_setting('transaction_isolation') <> 'read committed' then
         return 'isolation';
@@ -282,6 +287,7 @@ begin
     language plpgsql
     set lock_timeout = '20ms' set plan_cache_mode = force_generic_plan
     set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $body$
+    #variable_conflict use_variable
     declare
       written integer;
     begin
@@ -323,6 +329,7 @@ begin
     language plpgsql
     set plan_cache_mode = force_generic_plan
     set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $body$
+    #variable_conflict use_variable
     declare
       allowed integer[];
       refused integer[];
@@ -368,6 +375,7 @@ begin
   execute format($create$
     create or replace function %1$I.journal_fence(lock_timeout_ms integer, ids uuid[], epochs integer[], numbers integer[]) returns text
     language plpgsql as $body$
+    #variable_conflict use_variable
     declare
       locked integer[];
     begin

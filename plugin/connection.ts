@@ -81,6 +81,14 @@ class Session implements Connection {
       if (answer !== WRONG_ISOLATION) return answer
       context.mustBegin = true
     }
+    const wasStale = this.isStale
+    return await this.#begun(name, values).catch(async (error: unknown) => {
+      if (wasStale || failureKind(error) !== 'stale') throw error
+      return await this.#begun(name, values)
+    })
+  }
+
+  async #begun (name: StatementName, values: unknown[]): Promise<Value> {
     await this.begin()
     try {
       const answer = await this.#scalar(name, values)

@@ -221,10 +221,11 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
       return { kind: 'claimed', epoch: Number(row?.[0]), lastNo, message }
     }
     const { status, error, event, fence } = decision
-    const isNew = event.sequenceNo === null
     const endedNo = event.sequenceNo ?? lastNo + 1
-    const [row] = await held.query('end', [messageId, status, error, fence ? 1 : 0, endedNo, ...isNew ? [event.eventType, event.payload] : [null, null]])
-    if (isNew && row?.[1] !== '1') throw new Error('the table discards the event: a trigger of its own, or a rule')
+    const [row] = await held.query('end', [messageId, status, error, fence ? 1 : 0, endedNo])
+    if (event.sequenceNo === null && await held.count('insertEnd', [messageId, endedNo, event.eventType, event.payload]) !== 1) {
+      throw new Error('the table discards the event: a trigger of its own, or a rule')
+    }
     return { kind: 'ended', epoch: Number(row?.[0]), lastNo: endedNo, message }
   }
 
@@ -343,7 +344,12 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
     },
 
     async deleteOld (what, days, limit) {
-      return await connection.count(what === 'events' ? 'deleteEvents' : 'deleteMessages', [days, String(RETENTION_LOCK), limit])
+      const values = [days, String(RETENTION_LOCK), limit]
+      if (what === 'events') return await connection.count('deleteEvents', values)
+      return await connection.transaction('select', async (held) => {
+        const old = await held.query('lockOld', values)
+        return old.length === 0 ? 0 : await held.count('deleteMessages', [days, arrayOf(old, ([messageId]) => String(messageId))])
+      })
     },
 
     async count (after, limit) {

@@ -1,9 +1,12 @@
+import { FencedError } from './errors.js'
 import { endAsItIs, endWith, type Finisher } from './finisher.js'
 import type { Candidate, Decision, Journal, LockedMessage } from './journal.js'
 import type { LimitedLog } from './limited-log.js'
+import type { OwnedMessage } from './message.js'
 import type { JournalOptions, TakeOver } from './options.js'
 import type { Produce, Producers } from './producers.js'
 import type { TerminalTypes } from './terminal-types.js'
+import { MAX_CANDIDATES } from './statements.js'
 import { STALE } from './terminals.js'
 
 export interface JudgeParts {
@@ -61,7 +64,14 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
     return takeOver === undefined ? endWith(STALE) : { kind: 'claim' }
   }
 
-  async function judge ({ messageId, handedOver }: Candidate, nowMs: number): Promise<void> {
+  /** One message that cannot be judged is no reason not to judge the others. */
+  async function judge (candidate: Candidate, nowMs: number): Promise<void> {
+    await decideOn(candidate, nowMs).catch((error: unknown) => {
+      log.error('judge', { messageId: candidate.messageId, err: error }, 'journal: a message could not be judged')
+    })
+  }
+
+  async function decideOn ({ messageId, handedOver }: Candidate, nowMs: number): Promise<void> {
     const decided = await finisher.finish(messageId, true, decide)
     if (decided.kind === 'locked') reprieved.set(messageId, nowMs + graceMs)
     if (decided.kind === 'ended' && decided.lastNo !== decided.message.newest?.sequenceNo) log.warn('stale', { messageId }, 'journal: a message was ended: its producer gave no sign of life')
@@ -70,9 +80,17 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
     const latest = decided.message.newest?.sequenceNo ?? -1
     const message = producers.adopt({ messageId, userId }, { epoch, latest, lastNo })
     message.use()
-    const produce = await askForProducer(takeOver, message, handedOver ? 'closed' : 'stale')
-    if (produce !== null) producers.run(message, produce)
-    else await finisher.finish(messageId, false, (row) => row.status === 'streaming' && row.epoch === epoch ? endWith(STALE) : null)
+    goOn(takeOver, message, handedOver ? 'closed' : 'stale') // how long the app thinks about it, no other message waits
+  }
+
+  async function goOn (takeOver: TakeOver, message: OwnedMessage, lost: 'stale' | 'closed'): Promise<void> {
+    const { messageId, epoch } = message
+    const produce = await askForProducer(takeOver, message, lost)
+    if (produce !== null) return await producers.run(message, produce)
+    message.lose(new FencedError(messageId)) // or its lease would be renewed, if it cannot be ended now
+    await finisher.finish(messageId, false, (row) => row.status === 'streaming' && row.epoch === epoch ? endWith(STALE) : null).catch((error: unknown) => {
+      log.error('judge', { messageId, err: error }, 'journal: a message that nobody goes on with could not be ended yet')
+    })
   }
 
   async function askForProducer (takeOver: TakeOver, message: Parameters<TakeOver>[0], lost: 'stale' | 'closed'): Promise<Produce | null> {
@@ -114,6 +132,9 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
     const due = candidates.filter((candidate) => isDue(candidate, nowMs))
     await reprieveLocked(candidates.filter((candidate) => candidate.heartbeatAgeMs !== null && !due.includes(candidate)), nowMs)
     await Promise.all(due.map(async (candidate) => { await judge(candidate, nowMs) }))
+    const silent = candidates.filter(({ heartbeatAgeMs }) => heartbeatAgeMs !== null && heartbeatAgeMs >= suspectMs)
+    // There may be more of them, and the rows of those may be locked too
+    if (silent.length >= MAX_CANDIDATES && reprieved.size > 0) graceEnds = nowMs + graceMs
   }
 
   return async () => {

@@ -33,7 +33,8 @@ const PERMANENT_CODES = new Set([
 export function failureKind (error: unknown): FailureKind {
   const code = sqlState(error)
   if (code === undefined) return 'transient' // no answer from a server: the socket, the pool, the client library
-  if (code === '26000' || code === '0A000') return 'stale' // DISCARD ALL, a pooler; ALTER COLUMN under a cached plan
+  // DISCARD ALL; a pooler that has changed the session, where there is none of the name or one already; ALTER COLUMN under a cached plan
+  if (code === '26000' || code === '42P05' || code === '0A000') return 'stale'
   if (code === '23505') return 'taken'
   if (code === '55P03') return 'locked'
   if (TRANSIENT_CLASSES.has(code.slice(0, 2))) return 'transient'
@@ -48,9 +49,13 @@ export function causeOf (error: unknown): unknown {
   return error instanceof NotSentError && error.cause !== undefined ? causeOf(error.cause) : error
 }
 
+/** A connection was lost: a pooler says so when it was its own to the server. Or the statement's completion is unknown. */
+const NO_ANSWER = /^(08...|40003)$/
+
 /** Whether a statement that failed so may have been committed all the same, or may yet be: it was sent, and the server did not say no. */
 export function isUnsure (error: unknown): boolean {
-  return sqlState(error) === undefined && !(error instanceof NotSentError)
+  const code = sqlState(error)
+  return code === undefined ? !(error instanceof NotSentError) : NO_ANSWER.test(code)
 }
 
 export function sqlState (error: unknown): string | undefined {

@@ -12,7 +12,7 @@ export interface Statement {
 
 export type StatementName =
   'appendOne' | 'append' | 'appendSome' | 'fence' | 'findTaken' | 'readFrames' | 'readFramesInParts' | 'readPage' | 'findMessage' | 'findLatest' |
-  'openMessage' | 'makeMessage' | 'deleteMessage' | 'lockOpened' | 'touch' | 'inspect' | 'lookForDead' | 'end' | 'claim' | 'renew' | 'deleteEvents' | 'deleteMessages' | 'countMessages' | 'isCounted' | 'setCounted'
+  'openMessage' | 'makeMessage' | 'deleteMessage' | 'lockOpened' | 'touch' | 'inspect' | 'lookForDead' | 'end' | 'claim' | 'insertEnd' | 'renew' | 'deleteEvents' | 'lockOld' | 'deleteMessages' | 'countMessages' | 'isCounted' | 'setCounted'
 
 export type JournalStatements = Record<StatementName, Statement>
 
@@ -159,18 +159,13 @@ export function createStatements (tables: Tables): JournalStatements {
       order by handed_over limit ${MAX_CANDIDATES})`,
 
     end: `
-      with ended as (
-        update ${messages} set status = $2, error = $3, epoch = epoch + case when epoch > 0 then $4::int else 0 end,
-          ended_at = coalesce(ended_at, now()), ended_no = $5, last_no = greatest($5, last_no), handed_over = null
-        where message_id = $1
-        returning epoch
-      ),
-      inserted as (
-        insert into ${events} (message_id, sequence_no, event_type, payload, ending)
-        select $1, $5, $6::text, $7, true from ended where $6::text is not null
-        returning sequence_no
-      )
-      select epoch, (select count(*) from inserted) from ended`,
+      update ${messages} set status = $2, error = $3, epoch = epoch + case when epoch > 0 then $4::int else 0 end,
+        ended_at = coalesce(ended_at, now()), ended_no = $5, last_no = greatest($5, last_no), handed_over = null
+      where message_id = $1
+      returning epoch`,
+
+    // By itself: Postgres has no rules for an INSERT within a WITH.
+    insertEnd: `insert into ${events} (message_id, sequence_no, event_type, payload, ending) values ($1, $2, $3, $4, true)`,
 
     claim: `
       update ${messages} set epoch = epoch + 1, heartbeat_at = now(), touched_at = now(), handed_over = null
@@ -187,14 +182,13 @@ export function createStatements (tables: Tables): JournalStatements {
         order by created_at limit $3
       )`,
 
-    deleteMessages: `
-      delete from ${messages} where message_id = any (array (
-        select message_id from ${messages} m
-        where created_at < now() - make_interval(days => $1::int) and (select pg_try_advisory_xact_lock($2::bigint))
-          and coalesce(heartbeat_at, created_at) < now() - make_interval(days => $1::int)
-          and not exists (select from ${events} e where e.message_id = m.message_id)
-        limit $3
-      ))`,
+    // In two statements, since a message may be opened, or get an event, while this one looks for others, or waits.
+    lockOld: `
+      select message_id from ${messages} m
+      where ${isOld(events)} and (select pg_try_advisory_xact_lock($2::bigint))
+      limit $3 for update skip locked`,
+
+    deleteMessages: `delete from ${messages} m where ${isOld(events)} and message_id = any ($2::uuid[])`,
 
     // A stretch of the messages, by their ids: the last id, how many are to be counted, and how many are.
     countMessages: `
@@ -283,6 +277,13 @@ function frames ({ messages, events }: Tables, inParts: boolean): string {
         ${readState(messages)}
       from (${inParts ? `select *, sequence_no / $5::int as part from (${nearest(events)}) row order by part, sequence_no` : nearest(events)}) page
       ${inParts ? 'group by part order by part' : ''}`
+}
+
+/** Whether the message m is at least $1 days old, and has neither events nor a producer. */
+function isOld (events: string): string {
+  return `m.created_at < now() - make_interval(days => $1::int)
+        and coalesce(m.heartbeat_at, m.created_at) < now() - make_interval(days => $1::int)
+        and not exists (select from ${events} e where e.message_id = m.message_id)`
 }
 
 /** Of the message m. */

@@ -7,6 +7,7 @@ import { startAppProcess } from './helper/app-process.js'
 import { createTestDatabase } from './helper/database.js'
 import { gate } from './helper/gate.js'
 import { ask, eventsOf, eventually, has, makeMessage, statusOf } from './helper/journal.js'
+import { holdLock } from './helper/locks.js'
 import { connect, ids } from './helper/sse.js'
 import { startTcpProxy } from './helper/tcp-proxy.js'
 import { beforeStatements, countStatements, linesAbout, observe } from './helper/writing.js'
@@ -361,6 +362,86 @@ test('of hundreds of messages whose programs write no heartbeats, each is looked
     [{ status: 'complete', event_type: 'end', count: 7 }, { status: 'streaming', event_type: 'answer', count: 343 }])
 })
 
+test('of more messages than are looked at in one go, whose rows were all locked for longer than producerIdleMs, no living one is ended', async (t) => {
+  const databaseUrl = await createTestDatabase(t)
+  const { app } = await startApp(t, { heartbeatMs: 500, producerIdleMs: 1_500, reconcileMs: 50, databaseUrl })
+  const other = await startApp(t, { heartbeatMs: 300, producerIdleMs: 1_500, reconcileMs: 600_000, databaseUrl, migrate: false })
+  await ask(databaseUrl, `
+    insert into messages (message_id, epoch, heartbeat_at) select gen_random_uuid(), 1, now() - interval '100 ms' from generate_series(1, 150)`)
+  const message = await other.app.journal.openMessage({ userId: 'ada' })
+  t.equal(await message.record('answer', {}), true)
+  const held = await holdLock(t, databaseUrl, 'select from messages for update')
+  await eventually(async () => (await ask(databaseUrl, 'select from messages where heartbeat_at > now() - interval \'2 s\'')).length === 0)
+
+  // Their processes renew them before this one's does
+  await held.query('update messages set heartbeat_at = clock_timestamp() where message_id <> $1', [message.messageId])
+  await held.query('commit')
+  await untilLooked(app, 10)
+
+  t.equal(message.signal.aborted, false)
+  t.equal(await message.end(), true)
+  t.equal(await statusOf(databaseUrl, message.messageId), 'complete')
+})
+
+test('a message that cannot be ended keeps no other from being ended, dead or silent', async (t) => {
+  const { app, databaseUrl, lines } = await startApp(t, { ...TIMES, producerSilenceMs: 800 })
+  const refused = await makeOrphan(databaseUrl, 'heartbeat_at = now()')
+  await ask(databaseUrl, `
+    create function refuse() returns trigger language plpgsql as $$ begin raise exception 'refused by the test'; end $$;
+    create trigger refuse before update of status on messages for each row when (new.message_id = '${refused}') execute function refuse()`)
+  await ask(databaseUrl, 'update messages set heartbeat_at = now() - interval \'1 hour\'')
+  const dead = await makeOrphan(databaseUrl)
+  const silent = await app.journal.openMessage({ userId: 'ada' })
+  t.equal(await silent.record('answer', {}), true)
+
+  await eventually(async () => await statusOf(databaseUrl, dead) === 'failed')
+  await eventually(async () => await statusOf(databaseUrl, silent.messageId) === 'failed')
+
+  t.equal(await statusOf(databaseUrl, refused), 'streaming')
+  t.match(linesAbout(lines, 'a message could not be judged')[0], { level: 50, messageId: refused, err: { message: 'refused by the test' } })
+})
+
+test('while takeOver thinks about one message, the others are judged', async (t) => {
+  const answered = gate()
+  const asked: string[] = []
+  const { databaseUrl } = await startApp(t, {
+    ...TIMES,
+    async takeOver ({ messageId }) {
+      if (asked.push(messageId) === 1) await answered.opened
+      return null
+    }
+  })
+  const slow = await makeOrphan(databaseUrl)
+  await eventually(async () => (await ask(databaseUrl, 'select from messages where epoch = 2')).length === 1)
+  const other = await makeOrphan(databaseUrl)
+
+  await eventually(async () => await statusOf(databaseUrl, other) === 'failed')
+  t.equal(await statusOf(databaseUrl, slow), 'streaming')
+  answered.open()
+  await eventually(async () => await statusOf(databaseUrl, slow) === 'failed')
+})
+
+test('a message that nobody takes over is ended later when it cannot be ended at once', async (t) => {
+  const databaseUrl = await createTestDatabase(t)
+  let release: (() => Promise<void>) | undefined
+  const { app, lines } = await startApp(t, {
+    ...TIMES,
+    databaseUrl,
+    async takeOver ({ messageId }) {
+      release ??= await lock(t, databaseUrl, 'select from messages where message_id = $1 for update', [messageId])
+      return null
+    }
+  })
+  const messageId = await makeOrphan(databaseUrl)
+
+  await eventually(() => linesAbout(lines, 'could not be ended yet').length === 1)
+  t.equal(app.journal.stats().producers, 0)
+  await release?.()
+  await eventually(async () => await statusOf(databaseUrl, messageId) === 'failed')
+
+  t.strictSame(await lastEvent(databaseUrl, messageId), STALE)
+})
+
 for (const mode of ['share row exclusive', 'access exclusive']) {
   test(`producers whose heartbeats a table lock (${mode}) keeps back for longer than producerIdleMs are not ended`, async (t) => {
     const { app, databaseUrl } = await startApp(t, TIMES)
@@ -414,7 +495,7 @@ test('a new row of another program is a sign of life for a message with a lease'
 test('a message that another producer has opened again in the meantime is not ended', async (t) => {
   const databaseUrl = await createTestDatabase(t)
   const { app } = await startApp(t, { databaseUrl, ...TIMES })
-  const messageId = await makeOrphan(databaseUrl)
+  const messageId = await makeOrphan(databaseUrl, 'heartbeat_at = now()') // not dead before its row is locked
   const unlock = await lock(t, databaseUrl, 'update messages set epoch = 2, heartbeat_at = now() where message_id = $1', [messageId])
   await untilLooked(app, 10)
   t.equal(await statusOf(databaseUrl, messageId), 'streaming')

@@ -1,3 +1,4 @@
+import './database-habits.cases.js'
 import './record-event.cases.js'
 import './record-event-arguments.cases.js'
 import './record-event-lost-answer.cases.js'

@@ -65,7 +65,7 @@ for (const [what, change, reason] of [
   ['a column of another type', 'alter table message_events alter column payload type jsonb', /message_events has no column payload json$/],
   ['a trigger that is disabled', 'alter table message_events disable trigger journal_raise_last_no', /message_events has no trigger journal_raise_last_no, or it is disabled/],
   ['a trigger that is gone', 'drop trigger journal_note_end on messages', /messages has no trigger journal_note_end, or it is disabled/],
-  ['a trigger that fires for replicas only', 'alter table message_events enable replica trigger journal_lock_message', /message_events has no trigger journal_lock_message, or it is disabled/]
+  ['a trigger that fires for replicas only', 'alter table message_events enable replica trigger zz_journal_refuse_late', /message_events has no trigger zz_journal_refuse_late, or it is disabled/]
 ] as const) {
   test(`${what} fails the start with the reason`, async (t) => {
     const databaseUrl = await makeTables(t, change)

@@ -3,6 +3,8 @@ import t, { type Test } from 'tap'
 import { startApp } from '../helper/app.js'
 import { hurryTimers } from '../helper/clock.js'
 import { ask, eventsOf, eventually, insertEvents, makeMessage, statusOf } from '../helper/journal.js'
+import { holdLock } from '../helper/locks.js'
+import { beforeStatements } from '../helper/writing.js'
 
 const INTERVAL_MS = 600_000
 const OLD = 'now() - interval \'15 days\''
@@ -47,6 +49,29 @@ t.test('cleanup deletes what is old in batches, and keeps what is not', async (t
   t.same((await eventsOf(databaseUrl, half)).map(({ sequenceNo }) => sequenceNo), [2, 3])
   t.equal((await eventsOf(databaseUrl, young)).length, 3)
   t.same(await app.journal.cleanup({ olderThanDays: 14 }), { events: 0, messages: 0 })
+})
+
+t.test('a message that is opened again while old ones are deleted stays, and one whose row is locked holds no other up', async (t) => {
+  const { app, databaseUrl } = await startApp(t)
+  const [opened, old, locked] = [await makeMessage(databaseUrl), await makeMessage(databaseUrl), await makeMessage(databaseUrl)]
+  for (const messageId of [opened, old, locked]) await age(databaseUrl, messageId)
+  let cleaned: unknown
+  let isFirst = true
+  beforeStatements(app, /^commit$/, async () => {
+    if (!isFirst) return
+    isFirst = false
+    const { release } = await holdLock(t, databaseUrl, 'select from messages where message_id = $1 for update', [locked])
+    app.journal.cleanup({ olderThanDays: 14 }).then((counts) => { cleaned = counts }, (error: unknown) => { cleaned = error })
+    await eventually(async () => cleaned !== undefined || (await ask(databaseUrl, 'select from pg_locks where not granted')).length > 0)
+    await release()
+  })
+
+  const message = await app.journal.openMessage({ userId: 'ada', messageId: opened })
+
+  await eventually(() => cleaned !== undefined)
+  t.same(cleaned, { events: 0, messages: 1 })
+  t.equal(await message.record('answer', {}), true)
+  t.same((await ask<{ message_id: string }>(databaseUrl, 'select message_id from messages')).map((row) => row.message_id).sort(), [opened, locked].sort())
 })
 
 t.test('two processes at once: each row is deleted once, and neither fails', async (t) => {
