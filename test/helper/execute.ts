@@ -14,6 +14,8 @@ export interface World extends Pick<Town, 'instance' | 'pool' | 'lines'> {
   messageIds: Set<string>
   /** What was answered in all runs so far. */
   ledger: Attempt[]
+  /** Of the apps. */
+  producerIdleMs: number
   /** What goes on with messages that have lost their producer. */
   continuations?: Map<string, (message: Message) => Promise<void>>
 }
@@ -230,6 +232,6 @@ export async function execute (world: World, program: Program, signal: AbortSign
 
   const { rows } = await pool.query<Row>(`select sequence_no as id, event_type as "eventType", payload::text as data
     from message_events where message_id = $1 order by sequence_no`, [messageId])
-  const evidence = { unknown: unknownOutcomes(world.lines), mayHaveEndedTwice: mayHaveEnded(), isTakenOver, faults }
+  const evidence = { unknown: unknownOutcomes(world.lines), mayHaveEndedTwice: mayHaveEnded(), isTakenOver, faults, producerIdleMs: world.producerIdleMs }
   return judge(program, rows, attempts, readings, evidence).map((complaint) => `${messageId}: ${complaint}`)
 }
