@@ -5,7 +5,7 @@ import type { Message } from '../plugin/index.js'
 import { execute, type World } from './helper/execute.js'
 import { judgeAnswers, unknownOutcomes } from './helper/judge.js'
 import { nonsenseFor } from './helper/nonsense.js'
-import { databaseFaults, program } from './helper/program.js'
+import { databaseFaults, slowProgram } from './helper/program.js'
 import { NEEDS_REAL_REDIS } from './helper/real-redis.js'
 import { runPrograms, type KnownFailure } from './helper/run-programs.js'
 import { cannotFreezeAll, ownPostgres } from './helper/servers.js'
@@ -47,7 +47,7 @@ t.test('whatever keeps Postgres from answering, readers get every committed even
   const world: World = { ...town, user: 'ada', messageIds, ledger: [], producerIdleMs: PRODUCER_IDLE_MS, continuations }
   t.comment(await runPrograms({
     under: 'with faults of the database',
-    program,
+    program: slowProgram,
     faults: databaseFaults,
     known: KNOWN,
     count: 24,

@@ -40,6 +40,8 @@ export interface Circumstances {
   unknown: ReadonlySet<string>
   /** A terminal event was answered `false`, and may be in the table all the same: the message was ended again. */
   mayHaveEndedTwice: boolean
+  /** An ending was answered `false`, and made again: readers may have been shown the first one, without an id. */
+  endRefused: boolean
   /** Another app goes on with it, and ends it. */
   isTakenOver: boolean
   faults: readonly Fault[]
@@ -176,8 +178,8 @@ function judgeReading (rows: readonly Row[], { events, abandons, finished }: Rea
 }
 
 /** A terminal event that was not recorded is recorded again, with the same payload. */
-function judgeAsides (rows: readonly Row[], readings: readonly Reading[], { faults }: Circumstances): string[] {
-  const repeated = faults.some(isOfDatabase) ? Object.values(TERMINALS).flatMap((terminals) => Object.values(terminals)) : []
+function judgeAsides (rows: readonly Row[], readings: readonly Reading[], { endRefused }: Circumstances): string[] {
+  const repeated = endRefused ? Object.values(TERMINALS).flatMap((terminals) => Object.values(terminals)) : []
   const committed = new Set(rows.map(({ data }) => data).filter((data) => !repeated.includes(data)))
   return readings.flatMap(({ asides }) => asides.filter((data) => committed.has(data)).map((data) => `${brief(data)} has a row and was shown without an id`))
 }
