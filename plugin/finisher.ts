@@ -1,5 +1,5 @@
 import { encodeEnvelope } from './envelope.js'
-import type { Decided, Decision, Journal, LockedMessage } from './journal.js'
+import type { Decided, Decision, Journal, JournalRow, LockedMessage } from './journal.js'
 import { messageTopic } from './keys.js'
 import type { Publisher } from './publisher.js'
 import type { EndStatus, Terminal } from './terminals.js'
@@ -23,9 +23,7 @@ export function createFinisher (journal: Journal, publisher: Publisher): Finishe
       const decided = await journal.decide(messageId, skipLocked, (message) => (decision = decide(message)))
       const ending = decision as Decision // assigned by the callback
       if (decided.kind !== 'ended' || ending?.kind !== 'end') return decided
-      const event = ending.event ?? decided.message.newest
-      if (event === null) return decided
-      const { eventType, payload } = event
+      const { eventType, payload } = ending.event
       const envelope = encodeEnvelope({ messageId, sequenceNo: decided.lastNo, eventType, payload, committed: true, ends: ending.status })
       publisher.publish([{ topic: messageTopic(messageId), envelope }])
       return decided
@@ -35,10 +33,10 @@ export function createFinisher (journal: Journal, publisher: Publisher): Finishe
 
 /** Ends the message with this event, and fences its producer. */
 export function endWith ({ status, error, eventType, payload }: Terminal): Decision {
-  return { kind: 'end', status, error, event: { eventType, payload: JSON.stringify(payload) }, fence: true }
+  return { kind: 'end', status, error, event: { sequenceNo: null, eventType, payload: JSON.stringify(payload) }, fence: true }
 }
 
 /** The newest event is what has ended the message: it gets its status, and no event. */
-export function endAsItIs (status: EndStatus, error: string | null): Decision {
-  return { kind: 'end', status, error, event: null, fence: false }
+export function endAsItIs (newest: JournalRow, status: EndStatus, error: string | null): Decision {
+  return { kind: 'end', status, error, event: newest, fence: false }
 }

@@ -87,10 +87,13 @@ export interface LockedMessage {
   newest: (JournalRow & { ageMs: number }) | null
 }
 
+/** What ends a message. `sequenceNo` `null`: it is still to be written. */
+export type EndingEvent = Pick<JournalRow, 'eventType' | 'payload'> & { sequenceNo: number | null }
+
 /** What to do with a locked message. `null`: nothing. */
 export type Decision =
-  /** Its status and, unless `event` is `null`, its terminal event; otherwise the newest event is what ended it. `fence`: under a new epoch, if it has one. */
-  | { kind: 'end', status: MessageStatus, error: string | null, event: Pick<JournalRow, 'eventType' | 'payload'> | null, fence: boolean }
+  /** Its status, and `event`, which is new unless it has a number. `fence`: under a new epoch, if it has one. */
+  | { kind: 'end', status: MessageStatus, error: string | null, event: EndingEvent, fence: boolean }
   /** It is this process's from now on, under a new epoch. */
   | { kind: 'claim' }
   /** Its last heartbeat is now. */
@@ -218,9 +221,10 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
       return { kind: 'claimed', epoch: Number(row?.[0]), lastNo, message }
     }
     const { status, error, event, fence } = decision
-    const endedNo = event === null ? message.newest?.sequenceNo ?? lastNo : lastNo + 1
-    const [row] = await held.query('end', [messageId, status, error, fence ? 1 : 0, endedNo, event?.eventType ?? null, event?.payload ?? null])
-    if (event !== null && row?.[1] !== '1') throw new Error('the table discards the event: a trigger of its own, or a rule')
+    const isNew = event.sequenceNo === null
+    const endedNo = event.sequenceNo ?? lastNo + 1
+    const [row] = await held.query('end', [messageId, status, error, fence ? 1 : 0, endedNo, ...isNew ? [event.eventType, event.payload] : [null, null]])
+    if (isNew && row?.[1] !== '1') throw new Error('the table discards the event: a trigger of its own, or a rule')
     return { kind: 'ended', epoch: Number(row?.[0]), lastNo: endedNo, message }
   }
 
@@ -330,7 +334,7 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
 
     async decide (messageId, skipLocked, decide) {
       const decided = connection.transaction<Decided>(scripts.lockMessage(messageId, skipLocked), async (held, [, rows, newest]) => {
-        const [row] = rows ?? []
+        const row = rows?.[0]
         if (row === undefined) return { kind: 'locked' }
         const message = toLockedMessage(messageId, row, newest?.[0])
         return await carryOut(held, message, decide(message))

@@ -53,8 +53,10 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
     if (status !== 'streaming') return null
     if (handedOver && takeOver !== undefined) return { kind: 'claim' }
     if (heartbeatAgeMs !== null && heartbeatAgeMs < 0) return { kind: 'renew' }
-    const ending = epoch === 0 && newest !== null && newest.ageMs >= producerIdleMs ? terminalTypes(newest) : null
-    if (ending !== null) return endAsItIs(ending, null)
+    if (epoch === 0 && newest !== null && newest.ageMs >= producerIdleMs) {
+      const ending = terminalTypes(newest)
+      if (ending !== null) return endAsItIs(newest, ending, null)
+    }
     if (!isDead(message)) return null
     return takeOver === undefined ? endWith(STALE) : { kind: 'claim' }
   }

@@ -158,7 +158,9 @@ export function createMessage (identity: { messageId: string, userId: string | n
     const deadline = performance.now() + context.writeRetryMs
     for (;;) {
       try {
-        const decided = await finisher.finish(messageId, false, (row) => isMine(row) && row.newest?.sequenceNo === lastSequenceNo ? endAsItIs(status, error) : null)
+        const decided = await finisher.finish(messageId, false, (row) => {
+          return isMine(row) && row.newest?.sequenceNo === lastSequenceNo ? endAsItIs(row.newest, status, error) : null
+        })
         return decided.kind === 'ended'
       } catch (cause) {
         if (performance.now() >= deadline) {

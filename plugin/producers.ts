@@ -161,7 +161,7 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
   }
 
   async function checkAll (): Promise<void> {
-    const wanted = [...checking].flatMap((messageId) => messages.get(messageId) ?? [])
+    const wanted = [...messages.values()].filter(({ messageId }) => checking.has(messageId))
     checking = new Set()
     await heartbeat(wanted, [], 0, false)
   }

@@ -26,7 +26,7 @@ export function createReconciler ({ journal, feeds, frames, finisher, terminalTy
   /** Some program has written the status. The newest event may be the one that ended the message; otherwise it gets one that is. */
   function settle ({ messageId, status, error, endedNo, newest }: LockedMessage): Decision {
     if (status === 'streaming' || endedNo !== null) return null
-    if (newest !== null && terminalTypes(newest) !== null) return endAsItIs(status, error)
+    if (newest !== null && terminalTypes(newest) !== null) return endAsItIs(newest, status, error)
     return endWith({ ...matching(status, publicError(messageId)), error })
   }
 

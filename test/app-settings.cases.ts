@@ -87,6 +87,20 @@ for (const [what, sql] of [
   })
 }
 
+test('a transaction in a session that has lost its prepared statements is begun again', async (t) => {
+  const started = await startApp(t, { pool: { max: 1 }, reconcileMs: 600_000, heartbeatMs: 600_000, producerIdleMs: 1_200_000 })
+  const { app, databaseUrl } = started
+  const first = await app.journal.openMessage({ userId: 'ada' })
+  await onEveryConnection(started, 'discard all')
+  const second = await app.journal.openMessage({ userId: 'ada', messageId: first.messageId })
+  await second.touch()
+  await onEveryConnection(started, 'discard all')
+  t.equal(await second.touch(), true)
+  t.strictSame(await ask(databaseUrl, 'select epoch from messages'), [{ epoch: 2 }])
+  await onEveryConnection(started, 'select')
+  t.strictSame((await app.pg.query('select count(*)::int as statements from pg_prepared_statements')).rows, [{ statements: 0 }], 'that session was closed')
+})
+
 test('sessions that lose their prepared statements after every use cost no event and no reader anything', async (t) => {
   const started = await startApp(t)
   started.app.pg.pool.on('release', (_error, client) => { Object(client).query?.('discard all').catch(() => {}) })

@@ -9,7 +9,7 @@ import { gate } from './helper/gate.js'
 import { ask, eventsOf, eventually, has, makeMessage, statusOf } from './helper/journal.js'
 import { connect, ids } from './helper/sse.js'
 import { startTcpProxy } from './helper/tcp-proxy.js'
-import { countStatements, linesAbout, observe } from './helper/writing.js'
+import { beforeStatements, countStatements, linesAbout, observe } from './helper/writing.js'
 
 const TIMES = { heartbeatMs: 100, producerIdleMs: 600, reconcileMs: 50 }
 const STALE = { type: 'error', error: 'The answer was interrupted.', code: 'producer_stale' }
@@ -118,6 +118,22 @@ test('of several processes that find a message without a producer, one is asked 
   done.open()
   await eventually(async () => await statusOf(databaseUrl, messageId) === 'complete')
   t.equal((await eventsOf(databaseUrl, messageId)).length, 2)
+})
+
+test('a message without an event is taken over as well, be it nobody\'s', async (t) => {
+  const asked: unknown[] = []
+  const { databaseUrl } = await startApp(t, {
+    ...TIMES,
+    takeOver ({ userId, lastSequenceNo }) {
+      asked.push({ userId, lastSequenceNo })
+      return async (message) => { await message.record('answer', {}) }
+    }
+  })
+  const messageId = await makeMessage(databaseUrl, { userId: null })
+  await ask(databaseUrl, 'update messages set epoch = 3, heartbeat_at = now() - interval \'1 hour\'')
+  await eventually(async () => await statusOf(databaseUrl, messageId) === 'complete')
+  t.strictSame(asked, [{ userId: null, lastSequenceNo: -1 }])
+  t.strictSame((await eventsOf(databaseUrl, messageId)).map(({ sequenceNo }) => sequenceNo), [0, 1])
 })
 
 test('a message of an app that closes is handed over at once, long before its lease is over', async (t) => {
@@ -309,6 +325,40 @@ test('the producer of a message whose row somebody holds for longer than produce
   await untilLooked(app, 10)
   t.strictSame([locked, free].map(({ signal }) => signal.aborted), [false, false])
   t.strictSame(await Promise.all([locked.end(), free.end()]), [true, true])
+})
+
+test('a message that ends, or whose row is locked, just when it is about to be judged, is left to who does that', async (t) => {
+  const { app, databaseUrl } = await startApp(t, TIMES)
+  const [ending, locked] = [await makeOrphan(databaseUrl), await makeOrphan(databaseUrl)]
+  let meddled: Promise<() => Promise<void>> | undefined
+  beforeStatements(app, /coalesce\(touched_at, created_at\)/, async () => {
+    meddled ??= (async () => {
+      await ask(databaseUrl, 'insert into message_events (message_id, sequence_no, event_type) values ($1, 1, \'end\')', [ending])
+      await ask(databaseUrl, 'update messages set status = \'complete\', ended_no = 1 where message_id = $1', [ending])
+      return await lock(t, databaseUrl, 'select from messages where message_id = $1 for update', [locked])
+    })()
+    await meddled
+  })
+  await eventually(() => meddled !== undefined)
+  await meddled
+  await untilLooked(app, 10)
+
+  t.equal((await eventsOf(databaseUrl, ending)).length, 2)
+  t.strictSame([await statusOf(databaseUrl, ending), await statusOf(databaseUrl, locked)], ['complete', 'streaming'])
+  await (await meddled)?.()
+  await eventually(async () => await statusOf(databaseUrl, locked) === 'failed')
+})
+
+test('of hundreds of messages whose programs write no heartbeats, each is looked at', async (t) => {
+  const { databaseUrl } = await startApp(t, TIMES)
+  await ask(databaseUrl, `
+    insert into messages (message_id, user_id, created_at) select gen_random_uuid(), 'ada', now() - n * interval '1 s' from generate_series(1, 350) n;
+    insert into message_events (message_id, sequence_no, event_type, created_at)
+    select message_id, 0, case when n % 50 = 0 then 'end' else 'answer' end, now() - interval '1 s'
+    from (select message_id, row_number() over (order by created_at) as n from messages) m`)
+  await eventually(async () => (await ask(databaseUrl, 'select from messages where status = \'complete\'')).length === 7)
+  t.strictSame(await ask(databaseUrl, 'select status, event_type, count(*)::int from messages join message_events using (message_id) group by 1, 2 order by 1, 2'),
+    [{ status: 'complete', event_type: 'end', count: 7 }, { status: 'streaming', event_type: 'answer', count: 343 }])
 })
 
 for (const mode of ['share row exclusive', 'access exclusive']) {

@@ -321,6 +321,49 @@ test('a payload that cannot be read a second time ends nothing by its type', asy
   t.strictSame(await payloads(databaseUrl, String(client.response.headers['x-message-id'])), [{ type: 'end' }, { type: 'end' }])
 })
 
+test('an event without a payload that is an object ends its message by its type alone', async (t) => {
+  const { databaseUrl, openClient } = await startAsking(t, async (message) => { await message.record('end', ['type', 'answer']) })
+  const client = await openClient()
+  await client.ended
+  t.strictSame(await payloads(databaseUrl, String(client.response.headers['x-message-id'])), [{}])
+  t.match(client.raw, /: end complete\n\n$/)
+})
+
+test('streamMessage of a message that has ended already answers with what there is, and runs the producer for nothing', async (t) => {
+  const recorded: boolean[] = []
+  const { url, databaseUrl } = await startApp(t, {
+    extend (app) {
+      app.post('/ask', async (request, reply) => {
+        const message = await app.journal.openMessage({ userId: 'ada' })
+        await message.end()
+        return reply.streamMessage(message, async (message) => { recorded.push(await message.record('answer', {})) })
+      })
+    }
+  })
+  const client = await connect(t, `${url}/ask`, { method: 'POST' })
+  await client.ended
+  t.strictSame(recorded, [false])
+  t.strictSame(await payloads(databaseUrl, String(client.response.headers['x-message-id'])), [{ type: 'end' }])
+  t.strictSame(ids(client), ['0'])
+})
+
+test('a producer of a message that has ended already and that throws changes nothing', async (t) => {
+  const { app, url, databaseUrl, lines } = await startApp(t, {
+    extend (app) {
+      app.post('/ask', async (request, reply) => {
+        const message = await app.journal.openMessage({ userId: 'ada' })
+        await message.end()
+        return reply.streamMessage(message, async () => { throw new Error('no') })
+      })
+    }
+  })
+  const client = await connect(t, `${url}/ask`, { method: 'POST' })
+  await client.ended
+  t.strictSame(await payloads(databaseUrl, String(client.response.headers['x-message-id'])), [{ type: 'end' }])
+  t.match(linesAbout(lines, 'a producer failed'), [{ level: 50, err: { message: 'no' } }])
+  t.equal(app.journal.stats().producers, 0)
+})
+
 test('a status that cannot be written while Postgres is away is tried for writeRetryMs, and then written', async (t) => {
   const databaseUrl = await createTestDatabase(t)
   const proxy = await startTcpProxy(t, databaseUrl)

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { test, type Test } from 'tap'
+import type { Message } from '../plugin/index.js'
 import { openConnections, startApp, type TestAppOptions } from './helper/app.js'
 import { createTestDatabase } from './helper/database.js'
 import { eventually } from './helper/journal.js'
@@ -141,6 +142,26 @@ test('a message whose opening is unknown and that somebody else has opened by th
   await delay(50)
   t.equal(await message.record('answer', { by: 'the other' }), true)
   t.equal(message.signal.aborted, false)
+  t.strictSame((await database.rows(messageId)).map(({ payload }) => payload), ['{"by":"the other"}'])
+})
+
+test('a message whose opening is unknown and that somebody else opens just when it is to be failed is left alone', async (t) => {
+  const { app, database, databaseUrl, loseAnswer, mend, proxy } = await startOnProxy(t, { writeRetryMs: 500 })
+  const other = await startApp(t, { ...QUIET, databaseUrl, migrate: false })
+  const messageId = randomUUID()
+
+  const opening = app.journal.openMessage({ userId: 'ada', messageId })
+  const rejected = t.rejects(opening, { code: 'FST_JOURNAL_OUTCOME_UNKNOWN' })
+  await loseAnswer(messageId)
+  proxy.refuse()
+  await rejected
+  let message: Message | undefined
+  beforeStatements(app, /coalesce\(touched_at, created_at\)/, async () => { message ??= await other.app.journal.openMessage({ userId: 'ada', messageId }) })
+  mend()
+
+  await eventually(() => message !== undefined)
+  await delay(50)
+  t.equal(await message?.record('answer', { by: 'the other' }), true)
   t.strictSame((await database.rows(messageId)).map(({ payload }) => payload), ['{"by":"the other"}'])
 })
 

@@ -205,6 +205,16 @@ test('messages that are not counted yet take events of every writer', async (t) 
   t.strictSame((await eventsOf(databaseUrl, second ?? '')).map(({ sequenceNo }) => sequenceNo), [0, 1, 2, 3, 4, 5, 6])
 })
 
+test('a message that is not counted yet can be stopped, and its end stands behind its events', async (t) => {
+  const databaseUrl = await makeOld(t, 10)
+  await migrateTo(databaseUrl)
+  await ask(databaseUrl, 'update journal_state set counted = true')
+  const { url } = await startApp(t, { databaseUrl, migrate: false })
+  const messages = await ask<{ id: string }>(databaseUrl, 'select message_id as id from messages')
+  for (const { id } of messages) t.equal((await connect(t, `${url}/api/messages/${id}/stop`, { method: 'POST' })).status, 202)
+  t.strictSame(await ask(databaseUrl, 'select ended_no, last_no, count(*)::int from messages group by 1, 2 order by 1'), [{ ended_no: 0, last_no: 0, count: 9 }, { ended_no: 5, last_no: 5, count: 1 }])
+})
+
 test('numbers that cannot be counted are logged, and cost nothing else', async (t) => {
   const databaseUrl = await makeOld(t, 20)
   await migrateTo(databaseUrl)

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { findRevision } from '../../bench/harness/revision.js'
 import { buildRevision } from '../../bench/harness/worktree.js'
@@ -9,8 +10,9 @@ import { connect, ids, type Connection } from '../helper/sse.js'
 
 /** The last revision whose tables have no `last_no`. */
 const BEFORE = 'd3926e1'
-const EVENTS = 100
-const TIMES = { heartbeatMs: 500, producerIdleMs: 5_000, reconcileMs: 500 }
+const EVENTS = 50
+/** Seven processes are busy: one may get no turn for some seconds. */
+const TIMES = { heartbeatMs: 500, producerIdleMs: 20_000, reconcileMs: 500 }
 
 interface Produced {
   recorded: boolean[]
@@ -35,7 +37,7 @@ t.test('a release beside the one before it, on the same tables', { skip: revisio
   }
 
   async function produce (app: AppProcess, over?: string): Promise<string> {
-    const { messageId } = await app.ask<{ messageId: string }>('/produce', { everyMs: 5, atOnce: 2, ...over !== undefined && { messageId: over } })
+    const { messageId } = await app.ask<{ messageId: string }>('/produce', { everyMs: 30, atOnce: 2, ...over !== undefined && { messageId: over } })
     producers.push({ app, messageId })
     return messageId
   }
@@ -43,7 +45,7 @@ t.test('a release beside the one before it, on the same tables', { skip: revisio
   const produced = async (app: AppProcess, messageId: string) => await app.ask<Produced>(`/produced/${messageId}`)
   const untilMore = async (app: AppProcess, messageId: string) => {
     const wanted = (await produced(app, messageId)).recorded.length + EVENTS
-    await eventually(async () => (await produced(app, messageId)).recorded.length >= wanted)
+    while ((await produced(app, messageId)).recorded.length < wanted) await delay(100)
   }
 
   /** Two processes record the same numbers of one message without a lease. */
