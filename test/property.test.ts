@@ -8,6 +8,8 @@ import { NEEDS_REAL_REDIS } from './helper/real-redis.js'
 import { runPrograms } from './helper/run-programs.js'
 import { buildTown } from './helper/town.js'
 
+const PRODUCER_IDLE_MS = 4_000
+
 t.test('every reader gets every committed event exactly once, in order, and then the end', NEEDS_REAL_REDIS, async (t) => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
@@ -16,11 +18,12 @@ t.test('every reader gets every committed event exactly once, in order, and then
     maxConnectionsPerUser: 0,
     reconcileMs: 250,
     heartbeatMs: 250,
-    producerIdleMs: 4_000,
+    producerIdleMs: PRODUCER_IDLE_MS,
     nonsense: () => nonsenseFor(messageIds)
   })
-  const world: World = { instance: town.instance, pool: town.pool, lines: town.lines, user: 'ada', messageIds, ledger: [] }
+  const world: World = { ...town, user: 'ada', messageIds, ledger: [], producerIdleMs: PRODUCER_IDLE_MS }
   t.comment(await runPrograms({
+    under: 'without faults of the database',
     program,
     faults,
     count: 200,

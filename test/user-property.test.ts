@@ -29,6 +29,7 @@ t.test('no entry that is still in the stream is lost, doubled or reordered, and 
   })
   const world: UserWorld = { instance: town.instance, redis: (await startClient(t, redis.url)).redis, users }
   t.comment(await runPrograms({
+    under: 'without faults of the database',
     faults,
     program: userProgram,
     count: 100,

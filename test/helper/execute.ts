@@ -14,6 +14,8 @@ export interface World extends Pick<Town, 'instance' | 'pool' | 'lines'> {
   messageIds: Set<string>
   /** What was answered in all runs so far. */
   ledger: Attempt[]
+  /** Of the apps. */
+  producerIdleMs: number
   /** What goes on with messages that have lost their producer. */
   continuations?: Map<string, (message: Message) => Promise<void>>
 }
@@ -32,6 +34,7 @@ export async function execute (world: World, program: Program, signal: AbortSign
   const readings: Reading[] = []
   let openings = 0
   let over = false
+  let endRefused = false
   let stopping = false
 
   /** Not best effort: it is tried again while the database is away. */
@@ -186,6 +189,7 @@ export async function execute (world: World, program: Program, signal: AbortSign
       await pool.query('update messages set epoch = epoch + 1, heartbeat_at = to_timestamp(0) where message_id = $1', [messageId])
     } else {
       const ended = program.ending === 'end' ? await current.end() : await current.fail(new Error('on purpose'))
+      endRefused ||= !ended
       if (!ended && !signal.aborted) await endLeased(await open(1)) // its app was closed meanwhile
     }
   }
@@ -198,6 +202,7 @@ export async function execute (world: World, program: Program, signal: AbortSign
         const { rows } = await pool.query('select sequence_no, event_type from message_events where message_id = $1 order by sequence_no desc limit 1', [messageId])
         if (rows[0]?.event_type === payload.type) break
         if (await world.instance(0).journal.recordEvent(messageId, (rows[0]?.sequence_no ?? -1) + 1, payload.type, payload)) break
+        endRefused = true
       }
     }
     await pool.query('update messages set status = $2 where message_id = $1', [messageId, program.ending === 'fail' ? 'failed' : 'complete'])
@@ -230,6 +235,6 @@ export async function execute (world: World, program: Program, signal: AbortSign
 
   const { rows } = await pool.query<Row>(`select sequence_no as id, event_type as "eventType", payload::text as data
     from message_events where message_id = $1 order by sequence_no`, [messageId])
-  const evidence = { unknown: unknownOutcomes(world.lines), mayHaveEndedTwice: mayHaveEnded(), isTakenOver, faults }
+  const evidence = { unknown: unknownOutcomes(world.lines), mayHaveEndedTwice: mayHaveEnded(), endRefused, isTakenOver, faults, producerIdleMs: world.producerIdleMs }
   return judge(program, rows, attempts, readings, evidence).map((complaint) => `${messageId}: ${complaint}`)
 }

@@ -40,9 +40,13 @@ export interface Circumstances {
   unknown: ReadonlySet<string>
   /** A terminal event was answered `false`, and may be in the table all the same: the message was ended again. */
   mayHaveEndedTwice: boolean
+  /** An ending was answered `false`, and made again: readers may have been shown the first one, without an id. */
+  endRefused: boolean
   /** Another app goes on with it, and ends it. */
   isTakenOver: boolean
   faults: readonly Fault[]
+  /** Of the apps. */
+  producerIdleMs: number
 }
 
 /** The events that the log says `outcome unknown` of: message and type. */
@@ -137,14 +141,15 @@ function judgeOrder (program: Program, rows: readonly Row[], attempts: readonly 
   return complaints
 }
 
-function judgeTerminal (program: Program, rows: readonly Row[], { mayHaveEndedTwice, isTakenOver, faults }: Circumstances): string[] {
+function judgeTerminal (program: Program, rows: readonly Row[], { mayHaveEndedTwice, isTakenOver, faults, producerIdleMs }: Circumstances): string[] {
   const isDead = program.kind === 'left' || program.ending === 'vanish'
   const ending = isTakenOver ? 'end' : program.kind === 'left' ? 'vanish' : program.ending
   const wanted = TERMINALS[program.kind === 'numbered' ? 'numbered' : 'leased'][ending]
   const last = rows.at(-1)
   const isStale = rows.some(({ data }) => data === TERMINALS.leased.vanish)
-  if (isStale && !isDead && !isCutOff(faults)) return ['a living producer was ended as stale']
-  if (program.kind === 'numbered' && last?.data === TERMINALS.leased.vanish && isCutOff(faults)) return []
+  const mayBeStale = isCutOff(faults, producerIdleMs)
+  if (isStale && !isDead && !mayBeStale) return ['a living producer was ended as stale']
+  if (program.kind === 'numbered' && last?.data === TERMINALS.leased.vanish && mayBeStale) return []
   if (last?.data !== wanted) return [`the table ends with ${brief(last?.data ?? 'nothing')} and not with ${wanted}`]
   const written = rows.filter(({ data }) => data === wanted).length
   // A restarted app leaves a message that another process may have to end before it is gone on with.
@@ -152,9 +157,13 @@ function judgeTerminal (program: Program, rows: readonly Row[], { mayHaveEndedTw
   return written === 1 || isDead || isStale || mayHaveEndedTwice ? [] : [`${wanted} was written ${written} times`]
 }
 
-/** One app is closed, or cannot reach Postgres, while the other one can: for how long is up to `producerIdleMs`, and so not judged. */
-function isCutOff (faults: readonly Fault[]): boolean {
-  return faults.some(({ kind }) => ['restartApp', 'stallLink', 'dropLink'].includes(kind))
+/**
+ * One app alone is closed, or cannot reach Postgres for about `producerIdleMs`: the other one is right to end its messages. Heartbeats that a
+ * shorter cut holds back come in time. Faults that keep both apps away excuse nobody.
+ */
+function isCutOff (faults: readonly Fault[], producerIdleMs: number): boolean {
+  const cutMs = [0, 1].map((app) => faults.reduce((sum, fault) => sum + ('direction' in fault && fault.instance === app ? fault.ms : 0), 0))
+  return faults.some(({ kind }) => kind === 'restartApp') || Math.max(...cutMs) >= producerIdleMs / 2
 }
 
 function isOfDatabase ({ kind }: Fault): boolean {
@@ -169,8 +178,8 @@ function judgeReading (rows: readonly Row[], { events, abandons, finished }: Rea
 }
 
 /** A terminal event that was not recorded is recorded again, with the same payload. */
-function judgeAsides (rows: readonly Row[], readings: readonly Reading[], { faults }: Circumstances): string[] {
-  const repeated = faults.some(isOfDatabase) ? Object.values(TERMINALS).flatMap((terminals) => Object.values(terminals)) : []
+function judgeAsides (rows: readonly Row[], readings: readonly Reading[], { endRefused }: Circumstances): string[] {
+  const repeated = endRefused ? Object.values(TERMINALS).flatMap((terminals) => Object.values(terminals)) : []
   const committed = new Set(rows.map(({ data }) => data).filter((data) => !repeated.includes(data)))
   return readings.flatMap(({ asides }) => asides.filter((data) => committed.has(data)).map((data) => `${brief(data)} has a row and was shown without an id`))
 }

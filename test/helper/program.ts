@@ -89,6 +89,9 @@ export const instance = fc.nat({ max: 1 })
 /** Mostly a token, sometimes enough to fill a socket that nobody reads. */
 export const paddingBytes = fc.oneof({ weight: 12, arbitrary: fc.nat({ max: 200 }) }, { weight: 1, arbitrary: fc.constant(150_000) })
 
+/** How much longer a slow writer pauses. */
+const SLOWER = 8
+
 const step = fc.record<Step>({
   move: fc.oneof({ weight: 6, arbitrary: fc.constant(1) }, { weight: 3, arbitrary: fc.integer({ min: -5, max: 4 }) }),
   paddingBytes,
@@ -126,6 +129,12 @@ export const program: fc.Arbitrary<Program> = fc.record<Program>({
   takenOver: fc.boolean()
 }).map((plan) => ({ ...plan, readers: plan.readers.map((reader, index) => index === 0 ? { ...reader, abandons: false } : reader) }))
 
+/** Writers that are still at it when the second and the third fault come. */
+export const slowProgram: fc.Arbitrary<Program> = program.map((plan) => ({
+  ...plan,
+  writers: plan.writers.map((writer) => ({ ...writer, steps: writer.steps.map((step) => ({ ...step, pauseMs: step.pauseMs * SLOWER })) }))
+}))
+
 const waitMs = ms(250)
 const short = fc.record({ waitMs, kind: fc.constantFrom('killPubsub' as const, 'terminateBackends' as const, 'publishNonsense' as const) })
 const outage = fc.record({ waitMs, kind: fc.constantFrom('freezeRedis' as const, 'restartRedis' as const), ms: ms(600) })
@@ -154,4 +163,4 @@ const database: fc.Arbitrary<DatabaseFault & { waitMs: number }> = fc.oneof(
   fc.record({ waitMs, kind: fc.constant('stepClock' as const), byMs: fc.integer({ min: -60_000, max: 60_000 }) })
 )
 
-export const databaseFaults: fc.Arbitrary<Fault[]> = fc.array(fc.oneof(...likely, { weight: 20, arbitrary: database }), { minLength: 1, maxLength: 5, size: 'max' })
+export const databaseFaults: fc.Arbitrary<Fault[]> = fc.array(fc.oneof(...likely, { weight: 40, arbitrary: database }), { minLength: 1, maxLength: 5, size: 'max' })

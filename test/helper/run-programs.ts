@@ -8,15 +8,27 @@ import type { Fault } from './program.js'
  */
 const { PROGRAMS, AT_ONCE, FC_SEED, FC_PATH } = process.env
 const MAX_SEED = 1_000_000_000
+/** How many programs meet a known failure. */
+const KNOWN_AT_ONCE = 8
+
+/** Faults under which programs have failed. `seed`: of the programs that they meet from now on. */
+export interface KnownFailure {
+  seed: number
+  faults: Fault[]
+}
 
 export interface ProgramRunner<Program> {
+  /** For the line about the runs: what the faults are. */
+  under: string
   program: fc.Arbitrary<Program>
   faults: fc.Arbitrary<Fault[]>
+  /** They run first, unless one of the variables above is set. */
+  known?: KnownFailure[]
   /** Unless PROGRAMS says otherwise. */
   count: number
   /** How many run at once, by default 20. */
   atOnce?: number
-  /** A reader that has not finished by then never will; by default 25,000. */
+  /** A reader that has not finished by then never will; by default 60,000: it may have to wait for a processor. */
   deadlineMs?: number
   /** Resolves with what is wrong; gives up when `signal` aborts. `faults`: those of the run. */
   execute (program: Program, signal: AbortSignal, faults: readonly Fault[]): Promise<string[]>
@@ -28,7 +40,7 @@ export interface ProgramRunner<Program> {
  * with a line about the runs. Each run has a seed of its own.
  */
 export async function runPrograms<Program> (runner: ProgramRunner<Program>): Promise<string> {
-  const { program, faults, count, deadlineMs = 25_000, execute, cause } = runner
+  const { under, program, faults, known = [], count, deadlineMs = 60_000, execute, cause } = runner
   const atOnce = Number(AT_ONCE ?? runner.atOnce ?? 20)
   const property = fc.asyncProperty(fc.array(program, { minLength: atOnce, maxLength: atOnce }), faults, async (programs, faults) => {
     const { signal, abort } = deadline(deadlineMs)
@@ -42,6 +54,10 @@ export async function runPrograms<Program> (runner: ProgramRunner<Program>): Pro
     await fc.assert(property, { seed: Number(FC_SEED), path: FC_PATH })
     return `seed ${FC_SEED}, path ${FC_PATH}: no complaint`
   }
+  for (const { seed, faults } of PROGRAMS ?? FC_SEED ? [] : known) {
+    const programs = fc.sample(program, { seed, numRuns: KNOWN_AT_ONCE })
+    await fc.assert(property, { numRuns: 1, examples: [[programs, faults]], endOnFailure: true })
+  }
   const runs = Math.ceil(Number(PROGRAMS ?? count) / atOnce)
   const first = FC_SEED === undefined ? Math.floor(Math.random() * MAX_SEED) : Number(FC_SEED)
   for (let seed = first; seed < first + runs; seed++) {
@@ -49,7 +65,7 @@ export async function runPrograms<Program> (runner: ProgramRunner<Program>): Pro
     await fc.assert(property, { seed, numRuns: 1, endOnFailure: true })
     if (PROGRAMS !== undefined) console.log(`# seed ${seed}: ${atOnce} programs, ${Math.round(performance.now() - startedAt)} ms`)
   }
-  return `seeds ${first} to ${first + runs - 1}: ${runs * atOnce} programs, no complaint`
+  return `seeds ${first} to ${first + runs - 1}: ${runs * atOnce} programs, ${under}, no complaint`
 }
 
 function deadline (ms: number): { signal: AbortSignal, abort: () => void } {
