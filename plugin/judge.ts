@@ -1,3 +1,4 @@
+import { FencedError } from './errors.js'
 import { endAsItIs, endWith, type Finisher } from './finisher.js'
 import type { Candidate, Decision, Journal, LockedMessage } from './journal.js'
 import type { LimitedLog } from './limited-log.js'
@@ -71,8 +72,12 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
     const message = producers.adopt({ messageId, userId }, { epoch, latest, lastNo })
     message.use()
     const produce = await askForProducer(takeOver, message, handedOver ? 'closed' : 'stale')
-    if (produce !== null) producers.run(message, produce)
-    else await finisher.finish(messageId, false, (row) => row.status === 'streaming' && row.epoch === epoch ? endWith(STALE) : null)
+    if (produce !== null) {
+      producers.run(message, produce)
+      return
+    }
+    message.lose(new FencedError(messageId)) // first: should the ending fail, the lease runs out, and it is tried again
+    await finisher.finish(messageId, false, (row) => row.status === 'streaming' && row.epoch === epoch ? endWith(STALE) : null)
   }
 
   async function askForProducer (takeOver: TakeOver, message: Parameters<TakeOver>[0], lost: 'stale' | 'closed'): Promise<Produce | null> {
