@@ -149,6 +149,7 @@ begin
       elsif new.status = 'streaming' then
         new.ended_at := null;
         new.ended_no := null;
+        new.handed_over := null; -- the release before this one opens messages, too
       elsif new.ended_at is null then
         new.ended_at := now();
       end if;

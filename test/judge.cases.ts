@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import pg from 'pg'
 import { test, type Test } from 'tap'
 import type { Message, MessageJournalOptions } from '../plugin/index.js'
-import { openConnections, startApp } from './helper/app.js'
+import { NO_TICKS, openConnections, startApp } from './helper/app.js'
 import { startAppProcess } from './helper/app-process.js'
 import { createTestDatabase } from './helper/database.js'
 import { gate } from './helper/gate.js'
@@ -156,6 +156,19 @@ test('a message of an app that closes is handed over at once, long before its le
   await eventually(async () => await statusOf(databaseUrl, message.messageId) === 'complete')
   t.strictSame(lost, ['closed'])
   t.strictSame((await eventsOf(databaseUrl, message.messageId)).map(({ payload }) => payload), [{ by: 'the first' }, { by: 'the next one' }, { type: 'end' }])
+})
+
+test('a message that the release before this one has opened since it was handed over is not taken from its producer', async (t) => {
+  const { databaseUrl } = await startApp(t, NO_TICKS)
+  const messageId = await makeOrphan(databaseUrl, 'heartbeat_at = now(), handed_over = now()')
+  await ask(databaseUrl, `
+    insert into messages as m (message_id, user_id, status, epoch, heartbeat_at) values ($1, 'ada', 'streaming', 1, now())
+    on conflict (message_id) do update set status = 'streaming', error = null, epoch = m.epoch + 1, sequence_floor = -1, heartbeat_at = now()`, [messageId])
+
+  const { app } = await startApp(t, { databaseUrl, migrate: false, reconcileMs: 50, takeOver: () => null })
+  await untilLooked(app, 5)
+
+  t.match(await ask(databaseUrl, 'select status, epoch from messages'), [{ status: 'streaming', epoch: 2 }])
 })
 
 for (const [what, takeOver, logged] of [
