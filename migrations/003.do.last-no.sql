@@ -103,13 +103,20 @@ begin
     $body$
   $create$, home);
 
-  -- Behind the statement, which may change the message's row itself. The row changes with every event, so that a transaction whose
-  -- snapshot is older fails, and does not look for the newest event in it.
+  -- Behind the statement, which may change the message's row itself. The row changes in each transaction that inserts, so that one
+  -- whose snapshot is older fails, and does not look for the newest event in it; and once for many events of a statement.
   execute format($create$
     create or replace function %1$I.journal_raise_last_no() returns trigger
     language plpgsql security definer as $body$
     begin
-      update %1$I.messages set last_no = greatest(last_no, new.sequence_no) where message_id operator(pg_catalog.=) new.message_id;
+      update %1$I.messages m set last_no = greatest(m.last_no, newest.sequence_no)
+      from (
+        select pg_catalog.max(e.sequence_no) as sequence_no from %1$I.message_events e where e.message_id operator(pg_catalog.=) new.message_id
+      ) newest
+      where m.message_id operator(pg_catalog.=) new.message_id and (
+        m.last_no is null or m.last_no operator(pg_catalog.<) newest.sequence_no
+        or m.xmin operator(pg_catalog.<>) pg_catalog.pg_current_xact_id()::pg_catalog.xid
+      );
       return null;
     end
     $body$

@@ -7,7 +7,7 @@ import { startAppProcess } from './helper/app-process.js'
 import { createTestDatabase } from './helper/database.js'
 import { gate } from './helper/gate.js'
 import { ask, eventsOf, eventually, has, makeMessage, statusOf } from './helper/journal.js'
-import { holdLock, type HeldLock } from './helper/locks.js'
+import { holdLock } from './helper/locks.js'
 import { connect, ids } from './helper/sse.js'
 import { startTcpProxy } from './helper/tcp-proxy.js'
 import { beforeStatements, countStatements, linesAbout, observe } from './helper/writing.js'
@@ -191,26 +191,6 @@ for (const [what, takeOver, logged] of [
     t.match(linesAbout(lines, 'takeOver gave no producer'), logged === null ? [] : [{ level: 50, messageId, err: { message: logged } }])
   })
 }
-
-test('a message that was claimed, and that nobody goes on with, is ended although the table was locked when it should have been', async (t) => {
-  let locked: HeldLock | undefined
-  const { app, databaseUrl, lines } = await startApp(t, {
-    ...TIMES,
-    writeRetryMs: 300,
-    async takeOver () {
-      locked ??= await holdLock(t, databaseUrl, 'lock table message_events in share row exclusive mode')
-      return null
-    }
-  })
-  const messageId = await makeOrphan(databaseUrl)
-
-  await eventually(() => linesAbout(lines, 'could not be looked after').length > 0)
-  await locked?.release()
-
-  await eventually(async () => await statusOf(databaseUrl, messageId) === 'failed')
-  t.strictSame(await lastEvent(databaseUrl, messageId), STALE)
-  t.equal(app.journal.stats().producers, 0)
-})
 
 test('a takeOver that fails after its message was taken over elsewhere ends nothing', async (t) => {
   const waiting = gate()

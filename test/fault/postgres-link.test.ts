@@ -121,8 +121,8 @@ t.test('the last event of a message whose answer is lost ends it once', async (t
   t.same(await eventsOf(databaseUrl, message.messageId), [{ sequenceNo: 0, eventType: 'end', payload: { type: 'end' } }])
 })
 
-t.test('a Postgres that stops answering costs a statement\'s timeout, and the events are tried on another connection', async (t) => {
-  const { databaseUrl, proxy, failing, openReader } = await startTwo(t)
+t.test('a Postgres that stops answering costs a statement\'s timeout a connection, and the events are tried on the next one', async (t) => {
+  const { databaseUrl, proxy, failing, openReader } = await startTwo(t, { writeRetryMs: 30_000 })
   const message = await failing.app.journal.openMessage({ userId: 'ada' })
   const reader = await openReader(message.messageId)
   t.equal(await message.record('answer', { no: 0 }), true)
