@@ -1,6 +1,7 @@
 import postgres from '@fastify/postgres'
 import redis from '@fastify/redis'
 import Fastify, { type FastifyInstance } from 'fastify'
+import { randomUUID } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
 import type { PoolConfig } from 'pg'
 import type { Test } from 'tap'
@@ -68,8 +69,13 @@ export async function startApp (
   return { app, url: `http://127.0.0.1:${address.port}`, databaseUrl: connectionString, lines }
 }
 
-/** More than are busy at a time, so that none is opened while a wire loses answers: it would wait for the server's first words. */
+/**
+ * More than are busy at a time, so that none is opened while a wire loses answers: it would wait for the server's first words. The
+ * journal has asked on each which server it is, which it does before anything else.
+ */
 export async function openConnections (app: FastifyInstance): Promise<void> {
   const connections = await Promise.all([1, 2, 3].map(() => app.pg.pool.connect()))
   for (const connection of connections) connection.release()
+  const url = `/api/messages/${randomUUID()}/events`
+  await Promise.all(connections.map(async () => await app.inject({ url, headers: { [USER_HEADER]: 'ada' } })))
 }
