@@ -55,8 +55,9 @@ export const post = (url: string, cookie: string, body: unknown): Promise<Respon
 
 /** The frames of an SSE response that carry data, byte for byte; it ends with the response. */
 export async function * framesOf (response: Response): AsyncGenerator<string, undefined> {
+  if (response.body === null) return undefined // a 204
   let rest = ''
-  for await (const text of (response.body ?? new ReadableStream()).pipeThrough(new TextDecoderStream())) {
+  for await (const text of response.body.pipeThrough(new TextDecoderStream())) {
     const frames = (rest + text).split(/(?<=\n\n)/)
     rest = frames.at(-1)?.endsWith('\n\n') ? '' : frames.pop() ?? ''
     yield * frames.filter((frame) => frame.startsWith('data:'))
