@@ -24,7 +24,7 @@ export interface NumberedEvent {
   ending: Ending | null
 }
 
-/** Events of one message by one writer, in ascending order. A terminal event comes last. */
+/** Events of one message by one writer, at least one, in ascending order. A terminal event comes last. */
 export interface EventGroup<Event extends NumberedEvent = NumberedEvent> {
   messageId: string
   /** The writer's lease; `null`: it has none, and is never fenced. */
@@ -118,9 +118,9 @@ const NONE: ReadonlyMap<number, Refused> = new Map()
 /** Resolves with CONTENDED when somebody is in the way of a group: then none is in. */
 async function appendFast (connection: Connection, groups: readonly EventGroup[]): Promise<string | null> {
   const [group] = groups
-  const [event] = group?.events ?? []
+  const event = group?.events[0]
   try {
-    if (groups.length > 1 || group?.events.length !== 1 || event?.ending !== null) return await connection.call('append', valuesOf(groups))
+    if (groups.length > 1 || group === undefined || group.events.length > 1 || event?.ending !== null) return await connection.call('append', valuesOf(groups))
     const { messageId, sequenceNo, eventType, payload } = event
     return await connection.call('appendOne', [messageId, sequenceNo, eventType, payload, group.epoch])
   } catch (error) {
@@ -157,8 +157,8 @@ function valuesOf (groups: readonly EventGroup[]): unknown[] {
     isEnding ? `{${endings.join(',')}}` : null,
     arrayOf(groups, (group) => group.messageId),
     arrayOf(groups, (group) => group.epoch ?? 'NULL'),
-    arrayOf(groups, (group) => group.events[0]?.sequenceNo ?? 'NULL'),
-    arrayOf(groups, (group) => lastOf(group)?.sequenceNo ?? 'NULL'),
+    arrayOf(groups, (group) => Number(group.events[0]?.sequenceNo)),
+    arrayOf(groups, (group) => Number(lastOf(group)?.sequenceNo)),
     isEnding ? groups.map((group) => lastOf(group)?.ending?.status ?? null) : null,
     isEnding ? groups.map((group) => lastOf(group)?.ending?.error ?? null) : null
   ]

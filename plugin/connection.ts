@@ -11,17 +11,21 @@ export type ArrayRow = [Value, ...Value[]]
 const asText = { getTypeParser: () => (value: string) => value }
 
 /** Executes the journal's statements. Rejects with pg's own error, or NotSentError. */
-export interface Connection {
+export interface Queries {
   /** The rows. */
   query (name: StatementName, values: unknown[]): Promise<ArrayRow[]>
   /** How many rows the statement touched. */
   count (name: StatementName, values: unknown[]): Promise<number>
+}
+
+/** One client of the pool. */
+export interface Connection extends Queries {
   /** Calls one of the journal's functions, as a transaction of its own under read committed. Resolves with its answer. */
   call (name: StatementName, values: unknown[]): Promise<Value>
 }
 
-/** A connection that takes a client of the pool for each statement, and can hold one for longer. */
-export interface PooledConnection extends Connection {
+/** Takes a client of the pool for each statement, and can hold one for longer. */
+export interface PooledConnection extends Queries {
   /** `query` under the limits of a transaction, table locks included: a read that has failed before leaves nothing waiting. */
   queryWithLimits (name: StatementName, values: unknown[]): Promise<ArrayRow[]>
   /** Runs `work` on one client. */
@@ -223,7 +227,6 @@ export function createConnection (pool: Pool, statements: JournalStatements, wri
   return {
     query: async (name, values) => await hold(async (session) => await session.query(name, values)),
     count: async (name, values) => await hold(async (session) => await session.count(name, values)),
-    call: async (name, values) => await hold(async (session) => await session.call(name, values)),
     queryWithLimits: async (name, values) => await transaction('select', async (session) => await session.query(name, values)),
     hold,
     transaction,

@@ -138,7 +138,7 @@ export interface Look {
   next: string | null
 }
 
-export interface Journal extends Appender {
+export interface Journal {
   /** Runs `work` on one client of the pool: its appends are one transaction each. */
   write<T> (work: (appender: Appender) => Promise<T>): Promise<T>
 
@@ -230,8 +230,6 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
   }
 
   return {
-    ...createAppender(connection),
-
     write: async (work) => await connection.hold(async (held) => await work(appenderOf(held))),
 
     async readPage (messageId, cursor, rows, bytes, isRetry) {
@@ -325,7 +323,7 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
           })
         }
       }
-      return { nowMs, candidates: [...candidates.values()], next: places.length < MAX_CANDIDATES ? null : places.at(-1) ?? null }
+      return { nowMs, candidates: [...candidates.values()], next: places[MAX_CANDIDATES - 1] ?? null }
     },
 
     async findFree (messageIds) {

@@ -25,6 +25,7 @@ export function createReconciler ({ journal, feeds, frames, finisher, terminalTy
 
   /** Some program has written the status. The newest event may be the one that ended the message; otherwise it gets one that is. */
   function settle ({ messageId, status, error, endedNo, newest }: LockedMessage): Decision {
+    /* c8 ignore next -- somebody else must have opened or ended it since it was looked at */
     if (status === 'streaming' || endedNo !== null) return null
     if (newest !== null && terminalTypes(newest) !== null) return endAsItIs(newest, status, error)
     return endWith({ ...matching(status, publicError(messageId)), error })

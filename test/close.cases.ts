@@ -19,6 +19,7 @@ t.test('app.close() does not wait for a database that is away: what it could not
   await proxy.untilRefused(1)
   await app.close()
   t.equal(await recorded, false)
+  t.equal(await app.journal.recordEvent(messageId, 0, 'answer', {}), false, 'nor is anything taken after it')
   t.strictSame(await database.rows(messageId), [])
 })
 

@@ -48,3 +48,13 @@ t.test('a connection that breaks in a transaction is closed, and nothing is comm
   t.equal(pool.totalCount, 0)
   t.same((await pool.query('select no from rows')).rows, [])
 })
+
+t.test('a transaction that Postgres has rolled back is not taken for one that is committed', async (t) => {
+  const { pool, connection } = await start(t)
+  await pool.query('create table rows (no int)')
+  const refused = connection.transaction('insert into rows values (1)', async (held) => {
+    await held.query('findLatest', [null]).catch(() => {}) // the work does not mind, and goes on to its COMMIT
+  })
+  await t.rejects(refused, { message: /was not committed: ROLLBACK/ })
+  t.same((await pool.query('select no from rows')).rows, [])
+})

@@ -201,6 +201,21 @@ test('rows that are copied in are foreign rows like others', async (t) => {
   t.strictSame(ids(reader), ['0', '3', '4', '5'])
 })
 
+test('a row that came in past the triggers, as a replica applies it, is in nobody\'s way', async (t) => {
+  const { app, client, numbers } = await start(t)
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  const { messageId } = message
+  t.equal(await message.record('answer', { n: 0 }), true)
+  await client.query('set session_replication_role = replica')
+  await client.query(INSERT, [messageId, 1, '{"by":"a replica"}'])
+  await client.query(INSERT, [messageId, 2, '{"by":"a replica"}'])
+
+  t.strictSame(await Promise.all([message.record('answer', { n: 1 }), message.record('answer', { n: 2 })]), [true, true])
+  t.equal(await app.journal.recordEvent(messageId, 1, 'answer', { n: 3 }), true)
+  t.equal(await message.end(), true)
+  t.strictSame(await numbers(messageId), [0, 1, 2, 3, 4, 5, 6])
+})
+
 test('one INSERT may hold rows of several messages, each in ascending order, and is refused as a whole', async (t) => {
   const { app, client, databaseUrl, numbers } = await start(t)
   const [a, b] = [await makeMessage(databaseUrl), await makeMessage(databaseUrl)]

@@ -186,13 +186,13 @@ async function migrateTo (databaseUrl: string): Promise<void> {
 }
 
 test('messages that are not counted yet take events of every writer', async (t) => {
-  const databaseUrl = await makeOld(t, 20)
+  const databaseUrl = await makeOld(t, 30)
   await migrateTo(databaseUrl)
   const messages = await ask<{ id: string }>(databaseUrl, 'select distinct message_id as id from message_events')
   await ask(databaseUrl, 'update journal_state set counted = true') // nobody counts but who appends
   const { app } = await startApp(t, { databaseUrl, migrate: false })
-  t.equal((await ask(databaseUrl, UNCOUNTED)).length, 20)
-  const [first, second] = messages.map(({ id }) => id)
+  t.equal((await ask(databaseUrl, UNCOUNTED)).length, 30)
+  const [first, second, third] = messages.map(({ id }) => id)
 
   t.equal(await app.journal.recordEvent(first ?? '', 5, 'answer', { by: 'us' }), true)
   await insertEvents(databaseUrl, second ?? '', { first: 5 })
@@ -201,7 +201,9 @@ test('messages that are not counted yet take events of every writer', async (t) 
   t.equal(message.lastSequenceNo, 5)
   t.equal(await message.record('answer', { by: 'the holder' }), true)
 
-  for (const id of [first, second]) t.ok((await eventsOf(databaseUrl, id ?? '')).every(({ sequenceNo }, place) => sequenceNo === place))
+  const opened = await app.journal.openMessage({ userId: 'ada', messageId: third ?? '' })
+  t.equal(await opened.record('answer', { by: 'the holder' }), true)
+  for (const id of [first, second, third]) t.ok((await eventsOf(databaseUrl, id ?? '')).every(({ sequenceNo }, place) => sequenceNo === place))
   t.strictSame((await eventsOf(databaseUrl, second ?? '')).map(({ sequenceNo }) => sequenceNo), [0, 1, 2, 3, 4, 5, 6])
 })
 

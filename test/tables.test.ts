@@ -1,2 +1,3 @@
 import './start.cases.js'
+import './timeline.cases.js'
 import './foreign-rows.cases.js'

@@ -105,6 +105,13 @@ t.test('an end with more behind it is none, in one response or in two', async (t
   t.strictSame(await resumeMessage({ url, onEvent () {}, ...hurry }), { status: 'unknown', lastEventId: '3', event: null })
 })
 
+t.test('a server that does not say how a message has ended is understood by its last event', async (t) => {
+  for (const [payload, how] of [[{ type: 'end' }, 'complete'], [{ type: 'end', reason: 'stopped' }, 'stopped'], [{ type: 'error' }, 'failed']] as const) {
+    const { url } = await startServer(t, stream(frame(0, payload)), status(204))
+    t.strictSame(await resumeMessage({ url, onEvent () {}, ...hurry }), { status: how, lastEventId: '0', event: payload })
+  }
+})
+
 t.test('terminal types of the app\'s own, and in the event\'s name', async (t) => {
   const { url } = await startServer(t, stream(frame(0, { type: 'answered' })), status(204))
   const answered = { lastEventId: '0', event: { type: 'answered' } }

@@ -69,6 +69,17 @@ t.test('a cursor past the newest row of a message that is streaming cannot be ou
   }
 })
 
+t.test('a cursor up to the message\'s last number stays where it is: what stood there was lost with a server, and nothing comes there again', async (t) => {
+  const path = await createMessage('streaming')
+  const messageId = path.split('/').at(-2) ?? ''
+  await app.pg.query('update messages set last_no = 9 where message_id = $1', [messageId])
+  const readers = await Promise.all(['5', '9', '10'].map(async (cursor) => await connect(t, path, { headers: { 'last-event-id': cursor } })))
+  t.equal(await app.journal.recordEvent(messageId, 3, 'end'), true)
+  await app.pg.query('update messages set status = \'complete\' where message_id = $1', [messageId])
+  await Promise.all(readers.map(({ ended }) => ended))
+  t.same(readers.map(ids), [['10'], ['10'], [...ALL, '10']])
+})
+
 t.test('a cursor at or past the newest row of a finished message has everything: 204 without a body', async (t) => {
   for (const status of ['complete', 'failed', 'stopped'] as const) {
     const path = await createMessage(status)
