@@ -1,5 +1,5 @@
 import type { Pool, PoolClient, QueryArrayConfig, QueryArrayResult } from 'pg'
-import { giveBack, lend } from './lend.js'
+import { giveBack, isInTransaction, lend } from './lend.js'
 import { failureKind, isUnsure, NotSentError } from './postgres-errors.js'
 import type { JournalStatements, StatementName } from './statements.js'
 import type { Greet } from './timeline.js'
@@ -82,6 +82,8 @@ class Session implements Connection {
     const context = this.#context
     if (!context.mustBegin || this.isOpen) {
       const answer = await this.#scalar(name, values)
+      // It is closed, and with it what the app has begun in it and left
+      if (!this.isOpen && isInTransaction(this.#client)) throw new NotSentError('the app has given a client back within a transaction')
       if (answer !== WRONG_ISOLATION) return answer
       context.mustBegin = true
     }

@@ -5,6 +5,9 @@ interface Client extends PoolClient {
   binary: boolean
 }
 
+/** Whether a session is within a transaction, as the server said with its last answer. */
+const inTransaction = new WeakMap<PoolClient, boolean>()
+
 /** The clients that want binary results when the app uses them. */
 const binary = new WeakSet<PoolClient>()
 
@@ -21,11 +24,21 @@ export async function lend (pool: Pool): Promise<PoolClient> {
       if (client === undefined) return reject(error)
       client.on('error', ignore)
       const settings = client as Client // pg's own class
+      if (!inTransaction.has(client)) {
+        inTransaction.set(client, false)
+        const { connection } = client as Partial<PoolClient> // pg-native's have none
+        connection?.on('readyForQuery', ({ status }: { status: string }) => { inTransaction.set(client, status === 'T') })
+      }
       if (settings.binary) binary.add(client)
       settings.binary = false
       resolve(client)
     })
   })
+}
+
+/** Whether a statement that was just answered was within a transaction, of which nothing is committed yet. */
+export function isInTransaction (client: PoolClient): boolean {
+  return inTransaction.get(client) === true
 }
 
 /** A `broken` client is closed; any other waits in the pool for the next. */

@@ -54,6 +54,26 @@ test('an event is recorded in a session that has lost its statements, whatever i
   t.strictSame((await database.rows(message.messageId)).map(({ payload }) => payload), [0, 1, 2, 3].map((n) => `{"n":${n}}`))
 })
 
+test('an event that is written on a client which the app has given back within a transaction is committed all the same, or false', async (t) => {
+  const { app, databaseUrl } = await startApp(t)
+  const database = await observe(t, databaseUrl)
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  const leave = async (): Promise<void> => {
+    const clients = await Promise.all(Array.from({ length: 10 }, async () => await app.pg.pool.connect()))
+    for (const client of clients) {
+      await client.query('begin; select 1')
+      client.release()
+    }
+  }
+
+  await leave()
+  t.equal(await message.record('answer', { n: 0 }), true)
+  await leave()
+  t.strictSame(await Promise.all([1, 2].map(async (n) => await message.record('answer', { n }))), [true, true])
+
+  t.strictSame((await database.rows(message.messageId)).map(({ payload }) => payload), [0, 1, 2].map((n) => `{"n":${n}}`))
+})
+
 test('a rule of the app\'s own on the events keeps no message from being stopped, or from ending as stale', async (t) => {
   const { app, url, databaseUrl } = await startApp(t, { heartbeatMs: 100, producerIdleMs: 600, reconcileMs: 50 })
   const database = await observe(t, databaseUrl)
