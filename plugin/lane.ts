@@ -137,8 +137,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     if (last?.writer != null) last.writer.next = last.sequenceNo + 1
     line.shift(events.length)
     for (const event of events) settle(event, { kind: 'committed', sequenceNo: event.sequenceNo, repeated: false })
-    if (line.isEmpty()) lines.delete(line.messageId)
-    else ready.push(line)
+    if (line.state === 'ready') ready.push(line) // one that is idle is kept for its next event, until `expire` sees it so
   }
 
   async function failedToWrite (appender: Appender, groups: PendingGroup[], error: Error): Promise<void> {
@@ -319,7 +318,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
   function expire (): number {
     let next = Infinity
     for (const line of lines.values()) {
-      next = Math.min(next, answerLate(line))
+      if (line.state !== 'idle') next = Math.min(next, answerLate(line))
       if (!line.isEmpty() || line.state === 'busy') continue
       lines.delete(line.messageId)
       held.delete(line)
@@ -335,9 +334,12 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
       if (line === undefined) {
         line = new Line(messageId)
         lines.set(messageId, line)
+      }
+      line.add(event)
+      if (line.state === 'idle') {
+        line.state = 'ready'
         ready.push(line)
       }
-      line.events.push(event)
       start()
     },
     expire,

@@ -61,9 +61,12 @@ export interface PendingGroup {
  */
 export class Line {
   readonly messageId: string
-  events: PendingEvent[] = []
-  /** `busy`: the first `sent` events are under way. `held`: it waits until `heldUntil`, since the message's row is locked. */
-  state: 'ready' | 'busy' | 'held' = 'ready'
+  events: PendingEvent[] = NONE
+  /**
+   * `idle`: nothing waits. `busy`: the first `sent` events are under way. `held`: it waits until `heldUntil`, since the message's
+   * row is locked.
+   */
+  state: 'idle' | 'ready' | 'busy' | 'held' = 'idle'
   sent = 0
   heldUntil = 0
   holdMs = FIRST_HOLD_MS
@@ -76,6 +79,11 @@ export class Line {
 
   constructor (messageId: string) {
     this.messageId = messageId
+  }
+
+  add (event: PendingEvent): void {
+    if (this.events.length > 0) this.events.push(event)
+    else this.events = [event] // no larger than it must be: most events find their line empty
   }
 
   isEmpty (): boolean {
@@ -102,9 +110,9 @@ export class Line {
 
   /** The first `count` events are in the journal, or were answered. */
   shift (count: number): void {
-    if (count === this.events.length) this.events = []
+    if (count === this.events.length) this.events = NONE
     else this.events.splice(0, count)
-    this.state = 'ready'
+    this.state = this.isEmpty() ? 'idle' : 'ready'
     this.sent = 0
     this.holdMs = FIRST_HOLD_MS
     this.error = null
@@ -112,21 +120,21 @@ export class Line {
 
   /** The next events that can be one group: of one writer, with ascending numbers. There must be one. */
   take (maxEvents: number, maxBytes: number): PendingGroup {
-    const events: PendingEvent[] = []
     const writer = this.events[0]?.writer ?? null
     let bytes = 0
     let last = -1
+    let count = 0
     for (const event of this.events) {
-      if (event.writer !== writer || events.length === maxEvents || bytes >= maxBytes) break
+      if (event.writer !== writer || count === maxEvents || bytes >= maxBytes) break
       if (writer !== null && event.doubtfulSince === null) event.sequenceNo = Math.max(writer.next, last + 1)
       if (event.sequenceNo <= last) break
-      events.push(event)
+      count++
       last = event.sequenceNo
       bytes += event.bytes
       if (event.ending !== null) break
     }
-    this.beBusy(events.length)
-    return { line: this, messageId: this.messageId, epoch: writer?.epoch ?? null, events }
+    this.beBusy(count)
+    return { line: this, messageId: this.messageId, epoch: writer?.epoch ?? null, events: this.events.slice(0, count) }
   }
 
   beBusy (sent: number): void {
@@ -149,5 +157,7 @@ export function fenceOf ({ messageId, writer, sequenceNo }: PendingEvent, other:
   return { messageId, epoch: writer?.epoch ?? null, sequenceNo: Math.max(sequenceNo, other?.sequenceNo ?? sequenceNo) }
 }
 
+/** Never changed: `add` makes an array of a line's own. */
+const NONE: PendingEvent[] = []
 const FIRST_HOLD_MS = 4
 const LAST_HOLD_MS = 250

@@ -70,7 +70,7 @@ test('events wait for a database that is away, and are then committed in the ord
 test('a database that stays away for longer than writeRetryMs is false, logged and published as not committed', async (t) => {
   const databaseUrl = await createTestDatabase(t)
   const proxy = await startTcpProxy(t, databaseUrl)
-  const { app, lines } = await startApp(t, { databaseUrl: proxy.url, writeRetryMs: 500 })
+  const { app, lines } = await startApp(t, { databaseUrl: proxy.url, writeRetryMs: 1_500 })
   const database = await observe(t, databaseUrl)
   const messageId = await database.addMessage()
   const topics = await listen(t, app, messageId)
