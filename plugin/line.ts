@@ -24,7 +24,8 @@ export type Outcome =
 /** An outcome, but for the number. */
 export type Verdict = { kind: Refusal } | { kind: 'failed' | 'invalid', error: Error }
 
-export interface NewEvent {
+/** An event on its way. */
+export interface PendingEvent {
   messageId: string
   eventType: string
   /** A JSON object as text without line breaks, as `JSON.stringify` writes it. */
@@ -37,11 +38,7 @@ export interface NewEvent {
   ending: Ending | null
   /** Called exactly once. */
   settle (outcome: Outcome): void
-}
-
-/** An event on its way. */
-export interface PendingEvent extends NewEvent {
-  /** `performance.now()` past which it is not tried any more. */
+  /** Set by the committer: `performance.now()` past which it is not tried any more. */
   deadline: number
   /** Since when it may be in the journal under its number: a try was sent whose answer never came. `null`: it is not there. */
   doubtfulSince: number | null

@@ -134,7 +134,9 @@ export function createRecorder ({ committer, publisher, terminalTypes, logger, l
         report(event, outcome)
         if (SHOWN_WITHOUT_ROW.has(outcome.kind)) publish(event, payload, outcome.sequenceNo, false)
         onRecorded(null, outcome.kind)
-      }
+      },
+      deadline: Infinity,
+      doubtfulSince: null
     })
   }
 

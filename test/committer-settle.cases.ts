@@ -3,7 +3,7 @@ import { test, type Test } from 'tap'
 import { createCommitter } from '../plugin/committer.js'
 import { createConnection } from '../plugin/connection.js'
 import { createJournal } from '../plugin/journal.js'
-import type { NewEvent, Outcome } from '../plugin/line.js'
+import type { Outcome, PendingEvent } from '../plugin/line.js'
 import { migrate } from '../plugin/migrate.js'
 import { createScripts, createStatements, tablesOf } from '../plugin/statements.js'
 import { createTestDatabase } from './helper/database.js'
@@ -22,7 +22,7 @@ async function start (t: Test, options = OPTIONS) {
   t.teardown(() => { committer.close() })
   /** What became of each event, in the order of the calls; `undefined` before it is known. */
   const settled: Array<Outcome | undefined> = []
-  const add = (event: Omit<NewEvent, 'settle'>): void => {
+  const add = (event: Omit<PendingEvent, 'settle'>): void => {
     const call = settled.push(undefined) - 1
     committer.add({
       ...event,
@@ -35,8 +35,8 @@ async function start (t: Test, options = OPTIONS) {
   return { committer, database: await observe(t, databaseUrl), settled, add }
 }
 
-function event (messageId: string, sequenceNo: number, more: Partial<NewEvent> = {}): Omit<NewEvent, 'settle'> {
-  return { messageId, sequenceNo, eventType: 'answer', payload: '{}', bytes: 2, writer: null, ending: null, ...more }
+function event (messageId: string, sequenceNo: number, more: Partial<PendingEvent> = {}): Omit<PendingEvent, 'settle'> {
+  return { messageId, sequenceNo, eventType: 'answer', payload: '{}', bytes: 2, writer: null, ending: null, deadline: Infinity, doubtfulSince: null, ...more }
 }
 
 test('each event is settled once, with what became of it and the number it got', async (t) => {
