@@ -212,7 +212,9 @@ export function createMessage (identity: { messageId: string, userId: string | n
         activeAt = performance.now() - Math.max(0, silentMs)
         return null
       })
-      if (decided.kind === 'ended') lose(new FencedError(messageId))
+      if (decided.kind !== 'ended') return
+      log.warn('silent', { messageId }, 'journal: a message was ended: its producer recorded nothing for producerSilenceMs')
+      lose(new FencedError(messageId))
     },
     async conclude (failure) {
       if (ended) return

@@ -15,9 +15,9 @@ export interface AuthorizedMessage {
   createdAt: Date
 }
 
-/** Who is asking; `null` or `undefined` means nobody: 401. */
+/** Who is asking. `null`, `undefined`, `false` and `''` mean nobody: the answer is 401. */
 export type Identify = (request: FastifyRequest) => UserId | Promise<UserId>
-export type UserId = string | number | bigint | null | undefined
+export type UserId = string | number | bigint | false | null | undefined
 
 /** Whether the caller may read or stop the message; takes the place of "it is the message's user". */
 export type Authorize = (request: FastifyRequest, message: AuthorizedMessage, action: 'read' | 'stop') => boolean | Promise<boolean>

@@ -115,7 +115,7 @@ test('a producer that has ended its message is told nothing by a heartbeat that 
 })
 
 test('a producer that lives and records nothing for producerSilenceMs is ended, and told', async (t) => {
-  const { app, databaseUrl, url } = await startApp(t, { ...TIMES, producerSilenceMs: 1_000 })
+  const { app, databaseUrl, url, lines } = await startApp(t, { ...TIMES, producerSilenceMs: 1_000 })
   const message = await app.journal.openMessage({ userId: 'ada' })
   t.equal(await message.record('answer', {}), true)
   const reader = await connect(t, `${url}/api/messages/${message.messageId}/events`)
@@ -130,6 +130,7 @@ test('a producer that lives and records nothing for producerSilenceMs is ended, 
   t.equal(await message.record('answer', { late: true }), false)
   t.equal(await message.end(), false)
   t.equal(app.journal.stats().producers, 0)
+  t.match(linesAbout(lines, 'its producer recorded nothing for producerSilenceMs'), [{ level: 40, messageId: message.messageId }])
   t.strictSame(await ask(databaseUrl, `
     select ended_at - e.created_at >= interval '1 s' as late from messages m join message_events e using (message_id) where sequence_no = 0`), [{ late: true }])
 })
