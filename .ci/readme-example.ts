@@ -7,9 +7,9 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { startPostgres } from '../demo/services/postgres.js'
-import { startRedis } from '../demo/services/redis.js'
-import { freePort } from '../demo/services/server-process.js'
+import { startPostgres } from '../servers/postgres.js'
+import { startRedis } from '../servers/redis.js'
+import { freePort } from '../servers/server-process.js'
 
 const [, , folder = ''] = process.argv
 const readme = await readFile(new URL('../README.md', import.meta.url), 'utf8')

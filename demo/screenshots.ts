@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import type { Browser } from 'playwright-core'
 import { readConfig } from './config.js'
 import { runDemo } from './run.js'
-import { launchChromium } from './services/chromium.js'
+import { launchChromium } from './chromium.js'
 
 const scenes = [
   { name: 'demo-light', colorScheme: 'light', viewport: { width: 1024, height: 800 } },

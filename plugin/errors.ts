@@ -1,5 +1,5 @@
 import { createError } from '@fastify/error'
-import type { Refusal } from './appender.js'
+import type { Refusal } from './postgres/appender.js'
 
 /**
  * Every error this library throws or answers with. Each one is a row in the README's table "Errors":

@@ -3,7 +3,7 @@ import type {} from '@fastify/redis'
 import fp from 'fastify-plugin'
 import * as errors from './errors.js'
 import { parseOptions, type MessageJournalOptions } from './options.js'
-import type { RecordEvent } from './recorder.js'
+import type { RecordEvent } from './write/recorder.js'
 import { setup, type MessageJournal, type StreamMessage } from './setup.js'
 
 declare module 'fastify' {
@@ -32,12 +32,12 @@ const plugin = Object.assign(register, { messageJournal: register, errors })
 export default plugin
 export { plugin as messageJournal, plugin as 'module.exports' }
 export type { AuthorizedMessage, Authorize, Identify, MessageJournalOptions, PublicError, TakeOver, UserId } from './options.js'
-export type { Message } from './message.js'
-export type { OpenMessageOptions, Produce } from './producers.js'
-export type { MessageStatus } from './journal.js'
-export type { RecordEvent } from './recorder.js'
-export type { Approval, ApprovalOptions, ClearApproval, RequestApproval } from './approvals.js'
-export type { ReportProgress, TaskOptions, TrackTask } from './tasks.js'
-export type { PublishUserEvent, UserEventOptions } from './user-publisher.js'
+export type { Message } from './messages/message.js'
+export type { OpenMessageOptions, Produce } from './messages/producers.js'
+export type { MessageStatus } from './postgres/journal.js'
+export type { RecordEvent } from './write/recorder.js'
+export type { Approval, ApprovalOptions, ClearApproval, RequestApproval } from './notifications/approvals.js'
+export type { ReportProgress, TaskOptions, TrackTask } from './notifications/tasks.js'
+export type { PublishUserEvent, UserEventOptions } from './notifications/notification-publisher.js'
 export type { JournalStats, MessageJournal, StreamMessage } from './setup.js'
 export { errors }

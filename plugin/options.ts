@@ -2,10 +2,10 @@ import { KindGuard, Type, type Static, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
 import type { FastifyRequest } from 'fastify'
 import { InvalidOptionError } from './errors.js'
-import type { MessageStatus } from './journal.js'
-import type { Message } from './message.js'
-import { MAX_RETENTION_DAYS } from './retention.js'
-import { shown } from './text.js'
+import type { MessageStatus } from './postgres/journal.js'
+import type { Message } from './messages/message.js'
+import { MAX_RETENTION_DAYS } from './ops/retention.js'
+import { shown } from './wire/text.js'
 
 /** What `authorize` is told of the message. */
 export interface AuthorizedMessage {

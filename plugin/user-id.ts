@@ -1,5 +1,5 @@
 import { InvalidUserIdError } from './errors.js'
-import { shown } from './text.js'
+import { shown } from './wire/text.js'
 
 /** The text of a user's id; `null` for what names nobody. @throws InvalidUserIdError */
 export function userIdText (userId: unknown): string | null {

@@ -1,10 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { Access } from '../plugin/access.js'
+import type { Access } from './access.js'
 import { DatabaseUnavailableError, InvalidMessageIdError } from '../plugin/errors.js'
-import { canonicalMessageId } from '../plugin/keys.js'
-import { turnAway } from '../plugin/overload.js'
-import { causeOf } from '../plugin/postgres-errors.js'
-import type { Stopper } from '../plugin/stop.js'
+import { canonicalMessageId } from '../plugin/wire/names.js'
+import { turnAway } from './overload.js'
+import { causeOf } from '../plugin/postgres/failures.js'
+import type { Stopper } from '../plugin/messages/stop.js'
 import { ErrorResponse, MessageParams } from './schemas.js'
 
 export interface MessageStopOptions {

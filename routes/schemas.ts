@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { UUID_PATTERN } from '../plugin/keys.js'
+import { UUID_PATTERN } from '../plugin/wire/names.js'
 
 /** Any value passes: a malformed cursor counts as no cursor, so it must reach the handler. */
 const Cursor = Type.Optional(Type.Unsafe<unknown>(Type.Unknown({

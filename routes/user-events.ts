@@ -1,12 +1,12 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { Access } from '../plugin/access.js'
-import { parseStreamCursor } from '../plugin/cursor.js'
+import type { Access } from './access.js'
+import { parseStreamCursor } from './cursor.js'
 import { UnauthenticatedError } from '../plugin/errors.js'
-import { encodeOpening, PUSH_DISABLED } from '../plugin/sse.js'
-import type { UserPipe } from '../plugin/user-pipe.js'
-import { takeOver } from '../plugin/viewers.js'
+import { encodeOpening, PUSH_DISABLED } from '../plugin/wire/sse.js'
+import type { UserPipe } from '../plugin/notifications/notifications.js'
+import { takeOver } from '../plugin/read/viewers.js'
 import { CursorHeaders, CursorQuery, ErrorResponse, EventStream } from './schemas.js'
-import type { ServeStream } from './stream.js'
+import type { ServeStream } from './serve-stream.js'
 
 export interface UserEventsOptions {
   access: Access

@@ -1,4 +1,4 @@
-import { freePort } from '../demo/services/server-process.js'
+import { freePort } from '../servers/server-process.js'
 import { startChild, type Child } from './children.js'
 import type { FromApp, ToApp } from './wire.js'
 

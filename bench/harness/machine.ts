@@ -2,7 +2,7 @@ import { readFile, statfs } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { cpus, release, totalmem, type as systemType } from 'node:os'
 import { join } from 'node:path'
-import { describeRedis } from '../../demo/services/redis.js'
+import { describeRedis } from '../../servers/redis.js'
 import type { Bench } from './bench.js'
 
 /** What was measured on, and with what. */

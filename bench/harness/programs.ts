@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { guardProcess } from '../../demo/services/server-process.js'
+import { guardProcess } from '../../servers/server-process.js'
 
 /** Programs that run to their end, one after the other. */
 export interface Programs {

@@ -1,4 +1,4 @@
-import { askRedis } from '../../demo/services/redis.js'
+import { askRedis } from '../../servers/redis.js'
 
 /** What a scenario asks of the Redis server itself. */
 export interface RedisControl {

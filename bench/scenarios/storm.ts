@@ -1,4 +1,4 @@
-import { freePort } from '../../demo/services/server-process.js'
+import { freePort } from '../../servers/server-process.js'
 import type { Bench } from '../harness/bench.js'
 import { fillInBulk } from '../harness/bulk.js'
 import { CheckError } from '../harness/checks.js'

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { RedisControl } from '../services/redis-control.js'
+import type { RedisControl } from '../redis-control.js'
 import type { Handlers } from './peer.js'
 import type { PortRange, PrimaryCalls, WorkerSettings } from './protocol.js'
 import { forkWorker, type WorkerProcess } from './worker-process.js'

@@ -5,7 +5,7 @@ import { connectRedis } from '../../bench/harness/redis.js'
 import { fill } from '../../bench/harness/filling.js'
 import { fillInBulk } from '../../bench/harness/bulk.js'
 import { keyOf, messageIdOf, notificationOf, payloadOf } from '../../bench/harness/workload.js'
-import { migrate } from '../../plugin/migrate.js'
+import { migrate } from '../../plugin/ops/migrate.js'
 import { createTestDatabase, type Teardown } from '../helper/database.js'
 
 async function openTables (t: Teardown) {

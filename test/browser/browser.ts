@@ -1,6 +1,6 @@
 import type { BrowserContext } from 'playwright-core'
 import { test, type Test } from 'tap'
-import { findChromium, launchChromium } from '../../demo/services/chromium.js'
+import { findChromium, launchChromium } from '../../demo/chromium.js'
 import { startDemo } from './demo.js'
 
 export interface Visit {

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { PostgresServer } from '../../demo/services/postgres.js'
+import type { PostgresServer } from '../../servers/postgres.js'
 import { startApp, type TestAppOptions } from '../helper/app.js'
 import { createTestDatabase } from '../helper/database.js'
 import { ask, eventsOf, eventually, has, makeMessage, recordSteadily, upTo } from '../helper/journal.js'

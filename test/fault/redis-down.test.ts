@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { askRedis } from '../../demo/services/redis.js'
+import { askRedis } from '../../servers/redis.js'
 import { startApp } from '../helper/app.js'
 import { arrivals, eventsOf, has, longestDelay, makeMessage, recordSteadily, upTo } from '../helper/journal.js'
 import { freeze, ownRedis, thaw } from '../helper/servers.js'

@@ -1,7 +1,7 @@
 import http from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { RENEW_MS } from '../../plugin/slots.js'
+import { RENEW_MS } from '../../routes/connection-limit.js'
 import { startApp, type TestAppOptions } from '../helper/app.js'
 import { startAppProcess } from '../helper/app-process.js'
 import { hurryTimers } from '../helper/clock.js'

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { askRedis } from '../../demo/services/redis.js'
+import { askRedis } from '../../servers/redis.js'
 import type { TestAppOptions } from '../helper/app.js'
 import { eventually, has } from '../helper/journal.js'
 import { NEEDS_REAL_REDIS } from '../helper/real-redis.js'

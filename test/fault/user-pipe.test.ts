@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { askRedis, type RedisServer } from '../../demo/services/redis.js'
+import { askRedis, type RedisServer } from '../../servers/redis.js'
 import { hurryTimers } from '../helper/clock.js'
 import { eventually, has } from '../helper/journal.js'
 import { NEEDS_REAL_REDIS } from '../helper/real-redis.js'

@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Message } from '../../plugin/index.js'
 import { follow } from './follow.js'
-import { createHabits } from './habits.js'
+import { createHabits } from './reader-behaviour.js'
 import { judge, unknownOutcomes, type Attempt, type Reading, type Row } from './judge.js'
 import type { Fault, ForeignRow, Program, ReaderPlan, Step, WriterPlan } from './program.js'
 import { orAborted } from './run-programs.js'
-import type { Town } from './town.js'
+import type { Town } from './test-cluster.js'
 
 export interface World extends Pick<Town, 'instance' | 'pool' | 'lines'> {
   user: string

@@ -1,4 +1,4 @@
-import type { FeedContext } from '../../plugin/feed.js'
+import type { FeedContext } from '../../plugin/read/feed.js'
 
 /** For a feed whose announcements the test makes itself: the topic counts as subscribed as soon as anybody asks. */
 export const alwaysReady: Pick<FeedContext<number>, 'subscriber' | 'topic' | 'hear'> = {

@@ -1,4 +1,4 @@
-import { messageTopic } from '../../plugin/keys.js'
+import { messageTopic } from '../../plugin/wire/names.js'
 
 /** Text that is no envelope, and envelopes of events that are not in the journal, so far ahead that none ever will be. */
 function nonsense (messageId: string): string[] {

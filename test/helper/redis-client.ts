@@ -1,7 +1,7 @@
 import redis from '@fastify/redis'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import { createLimitedLog, type LimitedLog } from '../../plugin/limited-log.js'
+import { createLimitedLog, type LimitedLog } from '../../plugin/util/rate-limited-logger.js'
 import type { LogLine } from './app.js'
 
 export interface RedisClient {

@@ -3,9 +3,9 @@ import { access, chmod, chown, mkdir, mkdtemp, readdir, readFile, rm } from 'nod
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import { commandAs, serverUser } from '../../demo/services/postgres-binaries.js'
-import { startPostgres, type PostgresOptions, type PostgresServer } from '../../demo/services/postgres.js'
-import { startRedis, type RedisOptions, type RedisServer } from '../../demo/services/redis.js'
+import { commandAs, serverUser } from '../../servers/postgres-binaries.js'
+import { startPostgres, type PostgresOptions, type PostgresServer } from '../../servers/postgres.js'
+import { startRedis, type RedisOptions, type RedisServer } from '../../servers/redis.js'
 import type { Teardown } from './database.js'
 
 /** Deleted after the test. */

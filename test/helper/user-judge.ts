@@ -1,5 +1,5 @@
-import { compareStreamIds } from '../../plugin/stream-id.js'
-import { withId } from '../../plugin/user-log.js'
+import { compareStreamIds } from '../../plugin/wire/stream-id.js'
+import { withId } from '../../plugin/notifications/notification-log.js'
 import { brief } from './judge.js'
 import type { UserProgram } from './user-program.js'
 

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import pg from 'pg'
 import type { Test } from 'tap'
-import { messageTopic } from '../../plugin/keys.js'
+import { messageTopic } from '../../plugin/wire/names.js'
 import type { Teardown } from './database.js'
 import { createWatcher } from './watcher.js'
 

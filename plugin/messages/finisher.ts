@@ -1,0 +1,42 @@
+import { encodeEnvelope } from '../wire/envelope.js'
+import type { Decided, Decision, Journal, JournalRow, LockedMessage } from '../postgres/journal.js'
+import { messageTopic } from '../wire/names.js'
+import type { Publisher } from '../redis/publisher.js'
+import type { EndStatus, Terminal } from './terminal-events.js'
+
+/**
+ * Ends messages for producers that cannot, or should not, do it themselves. Whether it comes to that is decided under the
+ * message's row, in the transaction that writes: however many processes try, one terminal event is written.
+ */
+export interface Finisher {
+  /**
+   * Does what `decide` says, and publishes it. `skipLocked`: somebody else's lock on the row is not waited for. Rejects with pg's
+   * error.
+   */
+  finish (messageId: string, skipLocked: boolean, decide: (message: LockedMessage) => Decision): Promise<Decided>
+}
+
+export function createFinisher (journal: Journal, publisher: Publisher): Finisher {
+  return {
+    async finish (messageId, skipLocked, decide) {
+      let decision: Decision = null
+      const decided = await journal.decide(messageId, skipLocked, (message) => (decision = decide(message)))
+      const ending = decision as Decision // assigned by the callback
+      if (decided.kind !== 'ended' || ending?.kind !== 'end') return decided
+      const { eventType, payload } = ending.event
+      const envelope = encodeEnvelope({ messageId, sequenceNo: decided.lastNo, eventType, payload, committed: true, ends: ending.status })
+      publisher.publish([{ topic: messageTopic(messageId), envelope }])
+      return decided
+    }
+  }
+}
+
+/** Ends the message with this event, and fences its producer. */
+export function endWith ({ status, error, eventType, payload }: Terminal): Decision {
+  return { kind: 'end', status, error, event: { sequenceNo: null, eventType, payload: JSON.stringify(payload) }, fence: true }
+}
+
+/** The newest event is what has ended the message: it gets its status, and no event. */
+export function endAsItIs (newest: JournalRow, status: EndStatus, error: string | null): Decision {
+  return { kind: 'end', status, error, event: newest, fence: false }
+}

@@ -1,0 +1,148 @@
+import { FencedError } from '../errors.js'
+import { endAsItIs, endWith, type Finisher } from './finisher.js'
+import type { Candidate, Decision, Journal, LockedMessage } from '../postgres/journal.js'
+import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { OwnedMessage } from './message.js'
+import type { JournalOptions, TakeOver } from '../options.js'
+import type { Produce, Producers } from './producers.js'
+import type { TerminalTypes } from '../wire/terminal-types.js'
+import { MAX_CANDIDATES } from '../postgres/statements.js'
+import { STALE } from './terminal-events.js'
+
+export interface JudgeParts {
+  journal: Journal
+  finisher: Finisher
+  producers: Producers
+  terminalTypes: TerminalTypes
+  log: LimitedLog
+}
+
+/** Finds messages that have lost their producer, whether or not anybody reads them. Never rejects. */
+export type Judge = () => Promise<void>
+
+/** A share of `producerIdleMs`: whether the row of a message without a sign of life for so long is locked, is looked at from then on. */
+const SUSPECT_SHARE = 2 / 3
+/** What a producer is given at least to show that it lives, unless `producerIdleMs` is short. */
+const MIN_GRACE_MS = 10_000
+
+/**
+ * A sign of life is a heartbeat or a new row, by the database's clock. Nobody who lives may be judged dead, so that there are
+ * times at which nobody is judged, until producers have had the time for one more heartbeat:
+ * - the judge has just started, or has not looked for more than two of its periods: it, or the database, was away;
+ * - the database's clock has stepped, in either direction;
+ * - for one message: its row is locked, and its producer cannot write its heartbeat.
+ */
+export function createJudge ({ journal, finisher, producers, terminalTypes, log }: JudgeParts, options: JournalOptions): Judge {
+  const { producerIdleMs, producerSilenceMs, heartbeatMs, reconcileMs, takeOver } = options
+  const graceMs = Math.max(heartbeatMs, Math.min(MIN_GRACE_MS, producerIdleMs / 3))
+  const suspectMs = Math.max(heartbeatMs, Math.min(producerIdleMs * SUSPECT_SHARE, producerIdleMs - 2 * reconcileMs))
+  const unheardMs = producerSilenceMs === 0 ? Infinity : producerSilenceMs
+  let lookedAt: number | null = null
+  let graceEnds = 0
+  /** Messages whose row was found locked, and until when they are not judged. */
+  const reprieved = new Map<string, number>()
+  /** How far the messages that never had a heartbeat have been looked through. */
+  let after: string | null = null
+
+  function isDead ({ heartbeatAgeMs, touchedAgeMs, newest }: LockedMessage): boolean {
+    const newestAgeMs = newest?.ageMs ?? Infinity
+    // A row from the future tells nothing, since its age is not known. Where there are heartbeats, a newer one does.
+    if (heartbeatAgeMs !== null) return Math.min(heartbeatAgeMs, newestAgeMs < 0 ? Infinity : newestAgeMs) >= producerIdleMs
+    return Math.min(touchedAgeMs, newestAgeMs) >= unheardMs
+  }
+
+  function decide (message: LockedMessage): Decision {
+    const { status, epoch, heartbeatAgeMs, handedOver, newest } = message
+    if (status !== 'streaming') return null
+    if (handedOver && takeOver !== undefined) return { kind: 'claim' }
+    if (heartbeatAgeMs !== null && heartbeatAgeMs < 0) return { kind: 'renew' }
+    if (epoch === 0 && newest !== null && newest.ageMs >= producerIdleMs) {
+      const ending = terminalTypes(newest)
+      if (ending !== null) return endAsItIs(newest, ending, null)
+    }
+    if (!isDead(message)) return null
+    return takeOver === undefined ? endWith(STALE) : { kind: 'claim' }
+  }
+
+  /** One message that cannot be judged is no reason not to judge the others. */
+  async function judge (candidate: Candidate, nowMs: number): Promise<void> {
+    await decideOn(candidate, nowMs).catch((error: unknown) => {
+      log.error('judge', { messageId: candidate.messageId, err: error }, 'journal: a message could not be judged')
+    })
+  }
+
+  async function decideOn ({ messageId, handedOver }: Candidate, nowMs: number): Promise<void> {
+    const decided = await finisher.finish(messageId, true, decide)
+    if (decided.kind === 'locked') reprieved.set(messageId, nowMs + graceMs)
+    if (decided.kind === 'ended' && decided.lastNo !== decided.message.newest?.sequenceNo) log.warn('stale', { messageId }, 'journal: a message was ended: its producer gave no sign of life')
+    if (decided.kind !== 'claimed' || takeOver === undefined) return
+    const { message: { userId }, epoch, lastNo } = decided
+    const latest = decided.message.newest?.sequenceNo ?? -1
+    const message = producers.adopt({ messageId, userId }, { epoch, latest, lastNo })
+    message.use()
+    goOn(takeOver, message, handedOver ? 'closed' : 'stale') // how long the app thinks about it, no other message waits
+  }
+
+  async function goOn (takeOver: TakeOver, message: OwnedMessage, lost: 'stale' | 'closed'): Promise<void> {
+    const { messageId, epoch } = message
+    const produce = await askForProducer(takeOver, message, lost)
+    if (produce !== null) return await producers.run(message, produce)
+    message.lose(new FencedError(messageId)) // or its lease would be renewed, if it cannot be ended now
+    await finisher.finish(messageId, false, (row) => row.status === 'streaming' && row.epoch === epoch ? endWith(STALE) : null).catch((error: unknown) => {
+      log.error('judge', { messageId, err: error }, 'journal: a message that nobody goes on with could not be ended yet')
+    })
+  }
+
+  async function askForProducer (takeOver: TakeOver, message: Parameters<TakeOver>[0], lost: 'stale' | 'closed'): Promise<Produce | null> {
+    try {
+      const produce: unknown = await takeOver(message, { lost })
+      return typeof produce === 'function' ? produce as Produce : null // by its type, if the app has types
+    } catch (error) {
+      log.error('takeOver', { messageId: message.messageId, err: error }, 'journal: the option takeOver gave no producer')
+      return null
+    }
+  }
+
+  /** Those of the suspects whose row is locked are not judged for a while. */
+  async function reprieveLocked (suspects: readonly Candidate[], nowMs: number): Promise<void> {
+    if (suspects.length === 0) return
+    const free = await journal.findFree(suspects.map(({ messageId }) => messageId))
+    for (const { messageId } of suspects) if (!free.has(messageId)) reprieved.set(messageId, nowMs + graceMs)
+  }
+
+  function noteTime (nowMs: number): void {
+    if (lookedAt === null || nowMs < lookedAt || nowMs - lookedAt > 2 * reconcileMs) graceEnds = nowMs + graceMs
+    lookedAt = nowMs
+    for (const [messageId, until] of reprieved) if (until <= nowMs) reprieved.delete(messageId)
+  }
+
+  function isDue (candidate: Candidate, nowMs: number): boolean {
+    const { messageId, heartbeatAgeMs, handedOver, ageMs, newest } = candidate
+    if (handedOver && takeOver !== undefined) return true
+    if (nowMs < graceEnds || reprieved.has(messageId)) return false
+    if (heartbeatAgeMs !== null) return heartbeatAgeMs < 0 || heartbeatAgeMs >= producerIdleMs
+    const newestAgeMs = newest?.ageMs ?? Infinity
+    return Math.min(ageMs, newestAgeMs) >= unheardMs || (newest !== null && newestAgeMs >= producerIdleMs && terminalTypes(newest) !== null)
+  }
+
+  async function look (): Promise<void> {
+    const { nowMs, candidates, next } = await journal.lookForDead(suspectMs, producerIdleMs, after)
+    after = next
+    noteTime(nowMs)
+    const due = candidates.filter((candidate) => isDue(candidate, nowMs))
+    await reprieveLocked(candidates.filter((candidate) => candidate.heartbeatAgeMs !== null && !due.includes(candidate)), nowMs)
+    await Promise.all(due.map(async (candidate) => { await judge(candidate, nowMs) }))
+    const silent = candidates.filter(({ heartbeatAgeMs }) => heartbeatAgeMs !== null && heartbeatAgeMs >= suspectMs)
+    // There may be more of them, and the rows of those may be locked too
+    if (silent.length >= MAX_CANDIDATES && reprieved.size > 0) graceEnds = nowMs + graceMs
+  }
+
+  return async () => {
+    try {
+      await look()
+      await producers.endSilent()
+    } catch (error) {
+      log.error('judge', { err: error }, 'journal: the producers could not be looked after')
+    }
+  }
+}

@@ -1,0 +1,151 @@
+import { decodeEnvelope } from '../wire/envelope.js'
+import type { Journal, JournalFrames, JournalRow, ReadState } from '../postgres/journal.js'
+import type { Announcement, Log, Page } from '../read/event-log.js'
+import { encodeFrame } from '../wire/sse.js'
+import type { TerminalTypes } from '../wire/terminal-types.js'
+
+/** The cursor of a reader that has nothing yet. */
+export const START = -1
+
+/** What one read gives at most; it bounds what a reader that has stopped reading costs. */
+interface PageLimits {
+  rows: number
+  /** Of the frames. */
+  bytes: number
+}
+
+const PAGE: PageLimits = { rows: 512, bytes: 112 * 1024 }
+/** For a reader that keeps pace, the fewer reads the faster. */
+const LARGE_PAGE: PageLimits = { rows: 2_048, bytes: 448 * 1024 }
+/** Rows are not all of one size. */
+const FILL = 0.9
+/** A part of a large page: strings of 128 KiB and more are kept by V8 until a full collection. */
+const PART: PageLimits = { rows: 256, bytes: 64 * 1024 }
+const DATA = 'data: '
+const ID = '\nid: '
+
+export interface MessageLogOptions {
+  /** Whether frames have an `event:` line. */
+  eventNames: boolean
+}
+
+/** How a message's events become frames; the same bytes whether they come from the journal or from the topic. */
+export interface MessageFrames {
+  log: Log<number>
+  /** `null` when the text is no envelope. */
+  decode (envelope: string): Announcement<number> | null
+  /** A frame without an id, for what is not in the journal. */
+  encode (payload: object): Buffer
+}
+
+export function createMessageFrames (journal: Journal, terminalTypes: TerminalTypes, options: MessageLogOptions): MessageFrames {
+  const linesPerFrame = options.eventNames ? 4 : 3
+  /** The mean of the last page. */
+  let frameBytes = 0
+
+  function frame (eventType: string, payload: string, id?: number): string {
+    return encodeFrame({ data: payload, ...id !== undefined && { id }, ...options.eventNames && { event: eventType } })
+  }
+
+  /** `last`: the page's last row. A message that was deleted has not ended: who compares the viewers with the journal says so. */
+  function pageEnd (state: ReadState | null, last: Pick<JournalRow, 'eventType' | 'payload'> | null): Pick<Page<number>, 'terminal' | 'ends' | 'typeEnds'> {
+    const terminal = last === null ? null : terminalTypes(last)
+    if (state === null) return { terminal, ends: null, typeEnds: false }
+    const { status, isLeased, endedNo } = state
+    if (status === 'streaming') return { terminal, ends: null, typeEnds: !isLeased }
+    // A status without a terminal event is still to get one
+    return { terminal, ends: endedNo === null ? null : status, typeEnds: status }
+  }
+
+  /** Whether these are the frames of all of the rows, a line each. */
+  function isPlain ({ rows, text }: JournalFrames): boolean {
+    return !text.includes('\r') && countLines(text) === rows * linesPerFrame
+  }
+
+  /** How many rows are asked for, if the next ones are as large as the last. */
+  function rowsWithin ({ rows, bytes }: PageLimits): number {
+    return Math.min(rows, Math.ceil(bytes * FILL / frameBytes))
+  }
+
+  /** As many of them as fit in a page: the rows may be larger than those that were read before. */
+  function countFitting (frames: readonly Buffer[], rows: number, limit: number): number {
+    let bytes = frames.reduce((sum, { length }) => sum + length, 0)
+    frameBytes = bytes / rows
+    let count = frames.length
+    while (bytes > limit) bytes -= Number(frames[--count]?.length)
+    return count
+  }
+
+  /** Whether these are all, the next read says. */
+  async function readRows (messageId: string, cursor: number, isRetry: boolean): Promise<Page<number>> {
+    const { rows, state } = await journal.readPage(messageId, cursor, PAGE.rows, PAGE.bytes, isRetry)
+    const last = rows.at(-1) ?? null
+    const text = rows.map(({ sequenceNo, eventType, payload }) => frame(eventType, payload, sequenceNo)).join('')
+    return {
+      frames: rows.length === 0 ? [] : [Buffer.from(text)],
+      rows: rows.length,
+      last: last?.sequenceNo ?? cursor, // without rows: they have been deleted since they were found
+      ...pageEnd(state, last),
+      complete: false
+    }
+  }
+
+  async function readFrames (messageId: string, cursor: number, hasPace: boolean, isRetry: boolean): Promise<Page<number>> {
+    const limits = hasPace ? LARGE_PAGE : PAGE
+    const wanted = rowsWithin(limits)
+    const { parts, state } = await journal.readFrames(messageId, cursor, wanted, hasPace ? rowsWithin(PART) : null, options.eventNames, isRetry)
+    const found = countRows(parts)
+    // Without rows, a large page does not say whether the message has ended
+    if (found === 0 && hasPace) return await readFrames(messageId, cursor, false, isRetry)
+    if (found === 0) return { frames: [], rows: 0, last: cursor, ...pageEnd(state, null), complete: true }
+    // A large one has been left out; or another program's is pretty-printed.
+    if (!parts.every(isPlain)) return await readRows(messageId, cursor, isRetry)
+    const frames = parts.map(({ text }) => Buffer.from(text))
+    const fitting = parts.slice(0, countFitting(frames, found, limits.bytes))
+    const last = fitting.at(-1)
+    if (last === undefined) return await readRows(messageId, cursor, isRetry)
+    return {
+      frames: frames.slice(0, fitting.length),
+      rows: countRows(fitting),
+      last: last.sequenceNo,
+      ...pageEnd(state, { eventType: last.eventType, payload: lastPayload(last.text) }),
+      complete: found < wanted && fitting.length === parts.length
+    }
+  }
+
+  return {
+    encode: (payload) => Buffer.from(frame('error', JSON.stringify(payload))),
+
+    decode (envelope) {
+      const event = decodeEnvelope(envelope)
+      if (event === null) return null
+      const { sequenceNo, eventType, payload, committed, ends } = event
+      if (committed === null) return { kind: 'hint' }
+      if (!committed) return { kind: 'aside', frame: Buffer.from(frame(eventType, payload)) }
+      const terminal = terminalTypes(event)
+      return { kind: 'entry', entry: { position: sequenceNo, frame: Buffer.from(frame(eventType, payload, sequenceNo)), terminal, ends } }
+    },
+
+    log: {
+      compare: (a, b) => a - b,
+      isNext: (cursor, position) => position === cursor + 1,
+      read: readFrames
+    }
+  }
+}
+
+function countRows (parts: readonly JournalFrames[]): number {
+  return parts.reduce((sum, { rows }) => sum + rows, 0)
+}
+
+function countLines (text: string): number {
+  let lines = 0
+  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) lines++
+  return lines
+}
+
+/** Of frames of one data line each. */
+function lastPayload (frames: string): string {
+  const end = frames.lastIndexOf(ID)
+  return frames.slice(frames.lastIndexOf('\n', end - 1) + 1 + DATA.length, end)
+}

@@ -1,0 +1,242 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Ending, Refusal } from '../postgres/appender.js'
+import { FencedError, refusedError } from '../errors.js'
+import { endAsItIs, endWith, type Finisher } from './finisher.js'
+import type { Journal, OpenedMessage } from '../postgres/journal.js'
+import type { Writer } from '../write/line.js'
+import { isPlainObject } from '../wire/payload.js'
+import { defaultPublicError, publicText, type PublicTextContext } from '../public-error.js'
+import type { Reason, Recorder } from '../write/recorder.js'
+import type { TerminalTypes } from '../wire/terminal-types.js'
+import { completed, failed, inAscii, reasonOf, SILENT, type EndStatus, type Terminal } from './terminal-events.js'
+import { isEventType, storable } from '../wire/text.js'
+
+/** A message that this process is producing. Its numbers are kept here; nothing of it throws or rejects. */
+export interface Message {
+  readonly messageId: string
+  readonly userId: string | null
+  /** The number of the newest event that was in the journal when the message was opened, or that this producer has recorded since; -1: none. */
+  readonly lastSequenceNo: number
+  /**
+   * Aborts when the producer should stop. Its reason is a StoppedError, a FencedError (another writer has taken the
+   * message over, or it was ended because this process gave no sign of life) or a ClosedError (the server shuts down).
+   */
+  readonly signal: AbortSignal
+  /**
+   * Journals and publishes the next event. Numbers are allotted in the order of the calls, of which many may be in
+   * flight, and the events are committed in that order.
+   * @returns `true` exactly when the event is committed; `false` after `end` or `fail`, and as `recordEvent` has it.
+   */
+  record (eventType: string, payload?: object): Promise<boolean>
+  /**
+   * A sign of life, for a producer that has nothing to record for a while: before the first event for `producerIdleMs`, between
+   * events for `producerSilenceMs`.
+   * @returns whether it is committed; `false` when the message is not this producer's any more, or Postgres cannot be asked.
+   */
+  touch (): Promise<boolean>
+  /**
+   * The durable terminal event `{"type":"end", …payload}` and the status `complete`, in one transaction. A `type` in the
+   * payload is left out, and so is, with a line in the log, a payload that is no plain object or cannot be stored.
+   * @returns whether it is committed; `false` when the message has ended already.
+   */
+  end (payload?: object): Promise<boolean>
+  /**
+   * The durable terminal event `{"type":"error","error":…,"code":"producer_failed"}` and the status `failed`, in one
+   * transaction. Readers see the text that the option `publicError` makes of `error`.
+   */
+  fail (error: unknown): Promise<boolean>
+}
+
+export interface MessageContext extends PublicTextContext {
+  journal: Pick<Journal, 'touch'>
+  recorder: Pick<Recorder, 'record'>
+  finisher: Finisher
+  terminalTypes: TerminalTypes
+  /** How long a status without an event is tried to be written, in ms. */
+  writeRetryMs: number
+  /** Called once: the message has ended, or is somebody else's. */
+  onClosed: (message: Message) => void
+}
+
+/** A message and what the server alone may do with it. */
+export interface OwnedMessage extends Message {
+  readonly epoch: number
+  /** Something was recorded, a producer runs, or it was touched: its lease is renewed. */
+  readonly isUsed: boolean
+  /** A producer runs: the lease is renewed. */
+  use (): void
+  /** Ends it when the database, too, has seen nothing of it for so many ms. Rejects with pg's error. */
+  endIfSilent (silenceMs: number): Promise<void>
+  /** The producer has returned, or thrown `failure.error`. A terminal event that it has recorded last is the message's last one. */
+  conclude (failure?: { error: unknown }): Promise<void>
+  /** Tells the producer to stop. What it still records is recorded. */
+  abort (reason: Error): void
+  /** The message is not this producer's any more: nothing is recorded from now on, and the signal aborts. */
+  lose (reason: Error): void
+}
+
+const STATUS_RETRY_MS = 250
+const LOST: ReadonlySet<Reason> = new Set<Refusal>(['missing', 'fenced', 'stopped', 'ended'])
+
+export function createMessage (identity: { messageId: string, userId: string | null }, opened: OpenedMessage, context: MessageContext): OwnedMessage {
+  const { recorder, finisher, log } = context
+  const { messageId } = identity
+  const controller = new AbortController()
+  const writer: Writer = { epoch: opened.epoch, next: opened.lastNo + 1 }
+  let lastSequenceNo = opened.latest
+  /** The newest event that this producer has recorded. */
+  let last: { eventType: string, payload: unknown } | null = null
+  let activeAt = performance.now()
+  let isUsed = false
+  let ended = false
+  let underWay = 0
+  let onSettled = (): void => {}
+
+  function isMine ({ epoch, status }: { epoch: number, status: string }): boolean {
+    return epoch === opened.epoch && status === 'streaming'
+  }
+
+  function write (eventType: string, payload: unknown, ending: Ending | null, onWritten: (reason: Reason | null) => void): void {
+    isUsed = true
+    activeAt = performance.now()
+    underWay++
+    recorder.record({ messageId, writer, sequenceNo: writer.next, eventType: storable(eventType), payload, ending }, (sequenceNo, reason) => {
+      underWay--
+      if (sequenceNo !== null) {
+        lastSequenceNo = sequenceNo
+        last = { eventType, payload }
+      }
+      if (isLost(reason)) lose(refusedError(reason, messageId))
+      onWritten(reason)
+      if (underWay === 0) onSettled()
+    })
+  }
+
+  /** What the types of an event say of the end. A payload that was recorded may throw when it is read again. */
+  function statusOf (eventType: string, payload: unknown): EndStatus | null {
+    try {
+      const { type } = Object(isPlainObject(payload) ? payload : {}) as { type?: unknown }
+      return context.terminalTypes({ eventType, payload: '', payloadType: typeof type === 'string' ? type : undefined })
+    } catch {
+      return null
+    }
+  }
+
+  async function writeTerminal ({ eventType, payload, status, error }: Terminal): Promise<Reason | null> {
+    const ending = { status, error: error === null ? null : storable(error) }
+    return await new Promise((resolve) => { write(eventType, payload, ending, resolve) })
+  }
+
+  function completedWith (payload: unknown): Terminal {
+    const fields = { ...identity, eventType: 'end' }
+    try {
+      if (payload === undefined || isPlainObject(payload)) return completed(payload)
+      log.warn('replaced', fields, 'journal: a payload is not a plain object; {} was recorded in its place')
+    } catch (error) {
+      log.error('payload', { ...fields, err: error }, 'journal: a payload cannot be read; {} was recorded in its place')
+    }
+    return completed()
+  }
+
+  /** `plain` is what is written when the payload cannot be: readers must not wait for an end that cannot come. */
+  async function finish (terminal: Terminal, plain: Terminal): Promise<boolean> {
+    if (ended) return false
+    ended = true
+    let reason = await writeTerminal(terminal)
+    if (reason === 'invalid') reason = await writeTerminal(inAscii(plain))
+    context.onClosed(message)
+    return reason === null
+  }
+
+  /** Resolves when nothing that was recorded is under way. */
+  async function settled (): Promise<void> {
+    if (underWay > 0) await new Promise<void>((resolve) => { onSettled = resolve })
+  }
+
+  /** The status alone, since the last event says it. `false`: something stands behind that, or the database stays away. */
+  async function finishAsItIs (status: EndStatus, error: string | null): Promise<boolean> {
+    const deadline = performance.now() + context.writeRetryMs
+    for (;;) {
+      try {
+        const decided = await finisher.finish(messageId, false, (row) => {
+          return isMine(row) && row.newest?.sequenceNo === lastSequenceNo ? endAsItIs(row.newest, status, error) : null
+        })
+        return decided.kind === 'ended'
+      } catch (cause) {
+        if (performance.now() >= deadline) {
+          log.error('status', { ...identity, err: cause }, 'journal: a message\'s status could not be written')
+          return false
+        }
+      }
+      await delay(STATUS_RETRY_MS)
+    }
+  }
+
+  function lose (reason: Error): void {
+    ended = true
+    controller.abort(reason)
+    context.onClosed(message)
+  }
+
+  const message: OwnedMessage = {
+    ...identity,
+    get lastSequenceNo () { return lastSequenceNo },
+    get isUsed () { return isUsed },
+    epoch: opened.epoch,
+    signal: controller.signal,
+    record: (eventType, payload) => new Promise((resolve) => {
+      if (!ended && isEventType(eventType)) return write(eventType, payload, null, (reason) => { resolve(reason === null) })
+      const reason = controller.signal.aborted ? String(controller.signal.reason.message) : ended ? 'the message has ended' : 'eventType is empty'
+      log.warn('arguments', { ...identity, eventType, reason }, 'journal: an event was not recorded')
+      resolve(false)
+    }),
+    async touch () {
+      if (ended) return false
+      isUsed = true
+      activeAt = performance.now()
+      try {
+        return await context.journal.touch({ messageId, epoch: opened.epoch })
+      } catch (error) {
+        log.error('touch', { ...identity, err: error }, 'journal: a sign of life could not be written')
+        return false
+      }
+    },
+    end: async (payload) => await finish(completedWith(payload), completed()),
+    fail: async (error) => await finish(failed(publicText(context, error, identity), error), failed(defaultPublicError(), error)),
+    use () { isUsed = true },
+    async endIfSilent (silenceMs) {
+      if (ended || performance.now() - activeAt < silenceMs) return
+      const decided = await finisher.finish(messageId, true, (row) => {
+        const silentMs = Math.min(row.touchedAgeMs, row.newest?.ageMs ?? Infinity)
+        if (silentMs >= silenceMs) return isMine(row) ? endWith(SILENT) : null
+        activeAt = performance.now() - Math.max(0, silentMs)
+        return null
+      })
+      if (decided.kind !== 'ended') return
+      log.warn('silent', { messageId }, 'journal: a message was ended: its producer recorded nothing for producerSilenceMs')
+      lose(new FencedError(messageId))
+    },
+    async conclude (failure) {
+      if (ended) return
+      await settled()
+      if (ended) return
+      const lastStatus = last === null ? null : statusOf(last.eventType, last.payload)
+      if (lastStatus !== null) {
+        ended = true
+        const status = failure === undefined ? lastStatus : 'failed'
+        const isWritten = await finishAsItIs(status, failure === undefined ? null : storable(reasonOf(failure.error)))
+        if (isWritten) return context.onClosed(message)
+        ended = false
+      }
+      await (failure === undefined ? message.end() : message.fail(failure.error))
+    },
+    abort (reason) { controller.abort(reason) },
+    // Of a message that its producer has ended, the answer to that end says whether it was lost before
+    lose (reason) { if (!ended) lose(reason) }
+  }
+  return message
+}
+
+function isLost (reason: Reason | null): reason is Refusal {
+  return reason !== null && LOST.has(reason)
+}

@@ -1,0 +1,235 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import {
+  ClosedError, DatabaseUnavailableError, FencedError, InvalidMessageIdError, InvalidOptionError, MessageExistsError, NotOwnerError, OutcomeUnknownError,
+  StoppedError, refusedError
+} from '../errors.js'
+import { endWith } from './finisher.js'
+import type { Journal, OpenedMessage } from '../postgres/journal.js'
+import { canonicalMessageId, newMessageId } from '../wire/names.js'
+import { createMessage, type Message, type MessageContext, type OwnedMessage } from './message.js'
+import type { JournalOptions } from '../options.js'
+import { causeOf, isUnsure } from '../postgres/failures.js'
+import { defaultPublicError } from '../public-error.js'
+import type { Recorder } from '../write/recorder.js'
+import { failed } from './terminal-events.js'
+import { shown } from '../wire/text.js'
+import { userIdText } from '../user-id.js'
+
+export interface OpenMessageOptions {
+  /** Whose message it is; `null` or left out: nobody's, which only an app with `identify: false` lets anyone read. */
+  userId?: string | number | bigint | null
+  /** A UUID, the client's own perhaps; one that exists is continued after its last event, and its older writer fenced. Left out: a new one. */
+  messageId?: string
+  /**
+   * What to do with a message that exists: continue it (the default), or refuse with MessageExistsError. A request that a
+   * client sends again with the id it chose should refuse, so that no answer is produced twice.
+   */
+  ifExists?: 'continue' | 'refuse'
+}
+
+/** What a producer function does with its message; its return ends the message, its throw fails it. */
+export type Produce = (message: Message) => unknown
+
+/** The messages that this process is producing. */
+export interface Producers {
+  readonly size: number
+  /** The row of a message was locked when its lease was to be renewed: that should be tried again soon. */
+  readonly isBehind: boolean
+  /**
+   * Makes the message's row, or takes the message over. A rejection means that nothing has happened, but for OutcomeUnknownError.
+   * @throws InvalidMessageIdError, InvalidUserIdError, NotOwnerError, MessageExistsError, ClosedError, DatabaseUnavailableError with pg's
+   * error as its `cause`, or OutcomeUnknownError.
+   */
+  openMessage (options: OpenMessageOptions): Promise<Message>
+  /** A message that the journal has given to this process. */
+  adopt (identity: { messageId: string, userId: string | null }, opened: OpenedMessage): OwnedMessage
+  /**
+   * Runs the producer, whoever reads; resolves when its terminal event is settled. Never rejects. A producer that
+   * shutdown interrupts gets no terminal event: its message is not finished, and another process may go on with it.
+   */
+  run (message: Message, produce: Produce): Promise<void>
+  /** The message was stopped under this epoch; its producer, if it runs here and is older, is told. */
+  stopped (messageId: string, epoch: number): void
+  /** Somebody says that the message was stopped: the journal is asked, if its producer runs here. */
+  check (messageId: string): void
+  /** Renews all leases in one statement; those that are lost are told. Never rejects. */
+  beat (): Promise<void>
+  /** Ends the messages whose producers live and have recorded nothing for `producerSilenceMs`. Never rejects. */
+  endSilent (): Promise<void>
+  /** Aborts every message's signal. */
+  close (): void
+  /**
+   * Hands the messages over. Each lease runs out one `heartbeatMs` from now: until then another process may go on with the
+   * message; after that, its readers need not wait for longer. Never rejects. Resolves with whether there were any.
+   */
+  release (): Promise<boolean>
+}
+
+export interface ProducersContext extends Omit<MessageContext, 'onClosed' | 'journal' | 'recorder' | 'writeRetryMs'> {
+  recorder: Recorder
+  /** Called with each message that `openMessage` resolves with. */
+  onOpened: (message: OwnedMessage) => void
+}
+
+const RETRY_MS = 250
+const LAST_RETRY_MS = 5_000
+
+export function createProducers (journal: Journal, options: JournalOptions, context: ProducersContext): Producers {
+  const { heartbeatMs, producerIdleMs, producerSilenceMs, writeRetryMs } = options
+  const { finisher, log } = context
+  const messages = new Map<string, OwnedMessage>()
+  let checking = new Set<string>()
+  let isBehind = false
+  let closed = false
+
+  /** While COMMIT's answer is lost it is tried again: the token says whether the first try has done it. */
+  async function open (messageId: string, userId: string | null, mayContinue: boolean): Promise<OpenedMessage> {
+    const token = randomUUID()
+    const deadline = performance.now() + writeRetryMs
+    let mayBeOpen = false
+    for (;;) {
+      try {
+        const opened = await journal.openMessage(messageId, userId, mayContinue, token)
+        if (opened !== null) return opened
+        break
+      } catch (cause) {
+        mayBeOpen ||= isUnsure(cause)
+        if (!mayBeOpen) throw new DatabaseUnavailableError({ cause: causeOf(cause) })
+        if (performance.now() >= deadline || closed) {
+          failIfOpened(messageId, token)
+          throw new OutcomeUnknownError(messageId, { cause: causeOf(cause) })
+        }
+      }
+      await delay(RETRY_MS)
+    }
+    const existing = mayContinue ? null : await asked(journal.findMessage(messageId))
+    throw existing?.userId === userId ? new MessageExistsError(messageId) : new NotOwnerError(messageId)
+  }
+
+  /** The caller was told that the outcome is unknown: once it is known, nobody is to wait for a producer that there is not. */
+  async function failIfOpened (messageId: string, token: string): Promise<void> {
+    for (let retryMs = RETRY_MS; ; retryMs = Math.min(2 * retryMs, LAST_RETRY_MS)) {
+      if (closed) return
+      try {
+        if (!await journal.wasOpened(messageId, token)) return
+        const terminal = failed(defaultPublicError(), 'it was not known whether the message was opened')
+        await finisher.finish(messageId, false, ({ openToken, status }) => openToken === token && status === 'streaming' ? endWith(terminal) : null)
+        return
+      } catch (error) {
+        log.error('open', { messageId, err: error }, 'journal: it is not known yet whether a message was opened')
+      }
+      await delay(retryMs)
+    }
+  }
+
+  function adopt (identity: { messageId: string, userId: string | null }, opened: OpenedMessage): OwnedMessage {
+    const { messageId } = identity
+    const message = createMessage(identity, opened, {
+      ...context,
+      journal,
+      writeRetryMs,
+      onClosed: () => { if (messages.get(messageId) === message) messages.delete(messageId) }
+    })
+    const other = messages.get(messageId)
+    // Of two takeovers in one process, the answers may come in the other order
+    if (other !== undefined && other.epoch > message.epoch) {
+      message.lose(new FencedError(messageId))
+      return message
+    }
+    other?.lose(new FencedError(messageId))
+    messages.set(messageId, message)
+    if (closed) message.abort(new ClosedError())
+    return message
+  }
+
+  /** Renews the leases of producers that there are, and asks about all. */
+  async function heartbeat (wanted: readonly OwnedMessage[], others: readonly string[], agoMs: number, handOver: boolean): Promise<void> {
+    const leases = [...wanted, ...others.map((messageId) => ({ messageId, epoch: 0 }))]
+    if (leases.length === 0) return
+    const used = [...wanted.filter(({ isUsed }) => isUsed), ...others.map((messageId) => ({ messageId, epoch: 0 }))]
+    try {
+      const { lost, locked } = await journal.heartbeat(leases, used, agoMs, handOver)
+      for (const message of wanted) {
+        const refusal = lost.get(message.messageId)
+        if (refusal !== undefined) message.lose(refusedError(refusal, message.messageId))
+      }
+      isBehind = locked.size > 0
+    } catch (error) {
+      isBehind = true
+      log.error('heartbeat', { err: error }, 'journal: the producers\' leases could not be renewed')
+    }
+  }
+
+  async function checkAll (): Promise<void> {
+    const wanted = [...messages.values()].filter(({ messageId }) => checking.has(messageId))
+    checking = new Set()
+    await heartbeat(wanted, [], 0, false)
+  }
+
+  return {
+    get size () { return messages.size },
+    get isBehind () { return isBehind },
+    async openMessage ({ userId = null, messageId: wanted, ifExists = 'continue' }) {
+      if (closed) throw new ClosedError()
+      if (ifExists !== 'continue' && ifExists !== 'refuse') throw new InvalidOptionError(`"ifExists" must be "continue" or "refuse"; got ${shown(ifExists)}`)
+      const messageId = canonicalMessageId(wanted ?? newMessageId())
+      if (messageId === null) throw new InvalidMessageIdError(shown(wanted))
+      const identity = { messageId, userId: userIdText(userId) }
+      const message = adopt(identity, await open(messageId, identity.userId, ifExists === 'continue'))
+      context.onOpened(message)
+      return message
+    },
+    adopt,
+    async run (message, produce) {
+      const owned = messages.get(message.messageId)
+      owned?.use()
+      try {
+        await produce(message)
+        if (!closed) await (owned === message ? owned.conclude() : message.end())
+      } catch (error) {
+        if (message.signal.aborted) return // it was told to stop, and its message is taken care of
+        const { messageId, userId } = message
+        log.error('producer', { messageId, userId, err: error }, 'journal: a producer failed')
+        await (owned === message ? owned.conclude({ error }) : message.fail(error))
+      }
+    },
+    stopped (messageId, epoch) {
+      const message = messages.get(messageId)
+      if (message !== undefined && message.epoch < epoch) message.lose(new StoppedError(messageId))
+    },
+    check (messageId) {
+      if (messages.has(messageId) && checking.add(messageId).size === 1) setImmediate(checkAll)
+    },
+    async beat () {
+      const others = context.recorder.recordedWithin(producerIdleMs).filter((messageId) => !messages.has(messageId))
+      await heartbeat([...messages.values()], others, 0, false)
+    },
+    async endSilent () {
+      if (producerSilenceMs === 0) return
+      for (const message of messages.values()) {
+        if (!message.isUsed) continue
+        await message.endIfSilent(producerSilenceMs).catch((error: unknown) => {
+          log.error('silent', { messageId: message.messageId, err: error }, 'journal: a silent producer could not be ended')
+        })
+      }
+    },
+    close () {
+      closed = true
+      for (const message of messages.values()) message.abort(new ClosedError())
+    },
+    async release () {
+      const held = [...messages.values()]
+      await heartbeat(held, [], producerIdleMs - heartbeatMs, true)
+      return held.length > 0
+    }
+  }
+}
+
+async function asked<T> (answer: Promise<T>): Promise<T> {
+  try {
+    return await answer
+  } catch (cause) {
+    throw new DatabaseUnavailableError({ cause: causeOf(cause) })
+  }
+}

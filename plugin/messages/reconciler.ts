@@ -1,0 +1,50 @@
+import type { Feeds } from '../read/feeds.js'
+import { endAsItIs, endWith, type Finisher } from './finisher.js'
+import type { Decision, Inspection, Journal, LockedMessage } from '../postgres/journal.js'
+import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { MessageFrames } from './message-log.js'
+import type { TerminalTypes } from '../wire/terminal-types.js'
+import { matching } from './terminal-events.js'
+
+export interface ReconcilerParts {
+  journal: Journal
+  feeds: Feeds<number>
+  frames: MessageFrames
+  finisher: Finisher
+  terminalTypes: TerminalTypes
+  publicError: (messageId: string) => string
+  log: LimitedLog
+}
+
+/**
+ * Compares what the viewers of this process know with the journal, in one query for all of them. What pub/sub has
+ * lost is found here, and so are messages that were deleted, or that have ended without saying so in the journal. Never rejects.
+ */
+export function createReconciler ({ journal, feeds, frames, finisher, terminalTypes, publicError, log }: ReconcilerParts): () => Promise<void> {
+  const gone = frames.encode({ type: 'error', error: 'The message does not exist any more.', code: 'message_missing' })
+
+  /** Some program has written the status. The newest event may be the one that ended the message; otherwise it gets one that is. */
+  function settle ({ messageId, status, error, endedNo, newest }: LockedMessage): Decision {
+    /* c8 ignore next -- somebody else must have opened or ended it since it was looked at */
+    if (status === 'streaming' || endedNo !== null) return null
+    if (newest !== null && terminalTypes(newest) !== null) return endAsItIs(newest, status, error)
+    return endWith({ ...matching(status, publicError(messageId)), error })
+  }
+
+  async function act ({ messageId, status, endedNo, latest }: Inspection): Promise<void> {
+    const feed = feeds.get(messageId)
+    if (status === null) return feed?.end(gone)
+    if (status !== 'streaming' && endedNo === null) await finisher.finish(messageId, true, settle)
+    if (feed === undefined) return
+    if (latest > feed.newest) feed.advance(latest)
+    else feed.doubt()
+  }
+
+  return async () => {
+    try {
+      await Promise.all((await journal.inspect(feeds.known())).map(act))
+    } catch (error) {
+      log.error('reconcile', { err: error }, 'journal: the open viewers could not be compared with the journal')
+    }
+  }
+}

@@ -1,0 +1,31 @@
+import { endWith, type Finisher } from './finisher.js'
+import { canonicalMessageId } from '../wire/names.js'
+import type { Producers } from './producers.js'
+import type { Publisher } from '../redis/publisher.js'
+import type { TopicListener } from '../redis/subscriber.js'
+import { STOPPED } from './terminal-events.js'
+
+/** Where processes tell each other that a message was stopped. A hint like any other: a lost one is found with the next heartbeat. */
+export const STOP_TOPIC = 'journal:stop'
+
+/** Stops messages on whatever node their producers run. */
+export interface Stopper extends TopicListener {
+  /** A message that is not streaming any more is left as it is. Rejects with pg's error. */
+  stop (messageId: string): Promise<void>
+}
+
+export function createStopper (finisher: Finisher, producers: Producers, publisher: Publisher): Stopper {
+  return {
+    async stop (messageId) {
+      const stopped = await finisher.finish(messageId, false, ({ status }) => status === 'streaming' ? endWith(STOPPED) : null)
+      if (stopped.kind !== 'ended') return
+      producers.stopped(messageId, stopped.epoch)
+      publisher.publish([{ topic: STOP_TOPIC, envelope: JSON.stringify({ message_id: messageId, epoch: stopped.epoch }) }])
+    },
+    subscribed () {},
+    message (text) {
+      const messageId = canonicalMessageId(/^\{"message_id":"([^"]*)"/.exec(text)?.[1])
+      if (messageId !== null) producers.check(messageId)
+    }
+  }
+}

@@ -1,0 +1,62 @@
+import type { MessageStatus } from '../postgres/journal.js'
+
+/** The terminal events that the library itself writes, and the status that goes with each. */
+export interface Terminal {
+  status: EndStatus
+  eventType: 'end' | 'error'
+  payload: { type: 'end' | 'error', [field: string]: unknown }
+  /** For `messages.error`. */
+  error: string | null
+}
+
+export type EndStatus = Exclude<MessageStatus, 'streaming'>
+
+/** Somebody asked for it. */
+export const STOPPED: Terminal = { status: 'stopped', eventType: 'end', payload: { type: 'end', reason: 'stopped' }, error: null }
+
+/** No sign of life for `producerIdleMs`. */
+export const STALE: Terminal = interrupted('producer_stale', 'the producer gave no sign of life')
+
+/** It lives, and has recorded nothing for `producerSilenceMs`. */
+export const SILENT: Terminal = interrupted('producer_silent', 'the producer recorded nothing for too long')
+
+function interrupted (code: string, error: string): Terminal {
+  return { status: 'failed', eventType: 'error', payload: { type: 'error', error: 'The answer was interrupted.', code }, error }
+}
+
+/** Readers go by the `type`, so that the payload's own gives way. */
+export function completed (payload?: object): Terminal {
+  return { status: 'complete', eventType: 'end', payload: Object.assign({ type: 'end' as const }, payload, { type: 'end' as const }), error: null }
+}
+
+/** `text` is what readers see; `cause` stays in the table. */
+export function failed (text: string, cause: unknown): Terminal {
+  return {
+    status: 'failed',
+    eventType: 'error',
+    payload: { type: 'error', error: text, code: 'producer_failed' },
+    error: reasonOf(cause)
+  }
+}
+
+const NOT_ASCII = /[^\x20-\x7e]/g
+
+/** The same in characters that every database can hold. */
+export function inAscii (terminal: Terminal): Terminal {
+  return { ...terminal, error: terminal.error?.replaceAll(NOT_ASCII, '?') ?? null }
+}
+
+/** What an app throws may be anything, and may throw again when it is looked at. */
+export function reasonOf (cause: unknown): string {
+  try {
+    return String(cause instanceof Error ? cause.message : cause)
+  } catch {
+    return 'an error that cannot be shown'
+  }
+}
+
+/** For a row that says how the message ended while its journal does not. */
+export function matching (status: EndStatus, publicError: string): Terminal {
+  if (status === 'stopped') return STOPPED
+  return status === 'complete' ? completed() : failed(publicError, publicError)
+}

@@ -1,0 +1,39 @@
+import { v7 } from 'uuid'
+import type { PublishUserEvent } from './notification-publisher.js'
+
+export interface ApprovalOptions {
+  userId: string | number | bigint
+  /** The message that waits for the user; the notifications' scope is `{ kind: 'message', id: messageId }`. */
+  messageId: string
+  /** What the user is asked to allow, for the page to show. */
+  action: unknown
+  /** Default: a new UUID. */
+  approvalId?: string
+}
+
+export interface Approval {
+  approvalId: string
+  /** The entry's id; `null` when the user was not told, see PublishUserEvent. */
+  id: string | null
+}
+
+/** Tells the user that a message waits for an approval: `tool.approval.required` with `{ approvalId, messageId, action }`. Never rejects. */
+export type RequestApproval = (options: ApprovalOptions) => Promise<Approval>
+
+/**
+ * Tells the user's pages that nothing needs to be decided any more, whatever was: `tool.approval.cleared` with
+ * `{ approvalId, messageId }`. Resolves as `publishUserEvent` does; never rejects.
+ */
+export type ClearApproval = (options: Pick<ApprovalOptions, 'userId' | 'messageId'> & { approvalId: string }) => Promise<string | null>
+
+export function createApprovals (publishUserEvent: PublishUserEvent): { requestApproval: RequestApproval, clearApproval: ClearApproval } {
+  const about = (messageId: string) => ({ scope: { kind: 'message', id: messageId } })
+  return {
+    async requestApproval ({ userId, messageId, action, approvalId = v7() }) {
+      const id = await publishUserEvent(userId, 'tool.approval.required', { approvalId, messageId, action }, about(messageId))
+      return { approvalId, id }
+    },
+    clearApproval: async ({ userId, messageId, approvalId }) =>
+      await publishUserEvent(userId, 'tool.approval.cleared', { approvalId, messageId }, about(messageId))
+  }
+}

@@ -1,0 +1,146 @@
+import type { LimitedLog } from '../util/rate-limited-logger.js'
+import { userStreamKey, userTopic } from '../wire/names.js'
+import { serializePayload } from '../wire/payload.js'
+import type { Publisher } from '../redis/publisher.js'
+import { askAll, type Command, type Redis } from '../redis/commands.js'
+import { isEventType, storable } from '../wire/text.js'
+import { userIdText } from '../user-id.js'
+import { withId } from './notification-log.js'
+
+export interface UserEventOptions {
+  /** What the notification is about, such as `{ kind: 'source', id: '…' }`, so that a page can filter without a look at the payload. */
+  scope?: object
+}
+
+/**
+ * Adds a notification to the user's stream, then publishes it.
+ *
+ * Never throws and never rejects. Resolves with the entry's id once Redis has added it: every reader of the user gets
+ * it, also one that connects later with a cursor. `null`, with a line in the log, when it was not added, as far as is known: an empty
+ * user or type, a payload or a scope that cannot be serialised or is larger than `maxPayloadBytes`, a Redis that is away or
+ * did not answer within 5 s. `null` without one when the option `push` is false. A notification whose answer was lost with
+ * the connection is sent again by ioredis, and may be in the stream twice, under two ids.
+ */
+export type PublishUserEvent = (userId: string | number | bigint, type: string, payload?: unknown, options?: UserEventOptions) => Promise<string | null>
+
+export interface UserPublisher {
+  publishUserEvent: PublishUserEvent
+  /** Takes no more. Resolves when all that it has taken is answered. */
+  close (): Promise<void>
+}
+
+export interface UserPublisherOptions {
+  push: boolean
+  /** About how many entries a stream keeps. */
+  streamMaxEntries: number
+  maxPayloadBytes: number
+  replayMaxAgeHours: number
+}
+
+interface Pending {
+  userId: string
+  type: string
+  /** Without its id. */
+  envelope: string
+  settle (id: string | null): void
+}
+
+const TIMEOUT_MS = 5_000
+/** Past this many entries without an answer, Redis is taken for frozen. */
+const MAX_UNANSWERED = 10_000
+/** How long a stream outlives what can be replayed of it, and how often its end is put off, in ms. */
+const GRACE_MS = 3_600_000
+const POSTPONE_MS = GRACE_MS / 2
+/** How many users' streams this process remembers to have put off the end of. */
+const MAX_POSTPONED = 10_000
+const HOUR_MS = 3_600_000
+
+export function createUserPublisher (redis: Redis, publisher: Publisher, log: LimitedLog, options: UserPublisherOptions): UserPublisher {
+  const lifetimeMs = options.replayMaxAgeHours * HOUR_MS + GRACE_MS
+  const postponedAt = new Map<string, number>()
+  let waiting: Pending[] = []
+  let unanswered = 0
+  /** There once it is closed: called when the last answer is there. */
+  let answered: (() => void) | undefined
+
+  function refuse (userId: unknown, type: unknown, reason: string | Error): null {
+    log.warn('userEvent', { userId, type, ...typeof reason === 'string' ? { reason } : { err: reason } }, 'journal: a notification was not published')
+    return null
+  }
+
+  /** Streams of users who are gone for good go too, once nothing in them could be replayed any more. */
+  function postponeEnd (userId: string): Command[] {
+    const now = performance.now()
+    if (options.replayMaxAgeHours === 0 || now - (postponedAt.get(userId) ?? -Infinity) < POSTPONE_MS) return []
+    if (postponedAt.size >= MAX_POSTPONED) postponedAt.clear()
+    postponedAt.set(userId, now)
+    return [['PEXPIRE', userStreamKey(userId), lifetimeMs]]
+  }
+
+  async function flush (): Promise<void> {
+    const batch = waiting
+    waiting = []
+    const entries = batch.map(({ userId, envelope }): Command =>
+      ['XADD', userStreamKey(userId), 'MAXLEN', '~', options.streamMaxEntries, '*', 'event', envelope])
+    try {
+      const answers = await askAll(redis, TIMEOUT_MS, [...entries, ...batch.flatMap(({ userId }) => postponeEnd(userId))])
+      publisher.publish(batch.flatMap(({ userId, envelope }, index) => {
+        const id = answers[index]
+        return typeof id === 'string' ? { topic: userTopic(userId), envelope: withId(envelope, id) } : []
+      }))
+      for (const [index, { userId, type, settle }] of batch.entries()) {
+        const id = answers[index]
+        settle(typeof id === 'string' ? id : refuse(userId, type, id as Error)) // XADD answers with an id or an error
+      }
+    } catch (error) {
+      for (const { userId, type, settle } of batch) settle(refuse(userId, type, error as Error)) // ioredis rejects with nothing else
+    } finally {
+      unanswered -= batch.length
+      if (unanswered === 0) answered?.()
+    }
+  }
+
+  function add (userId: string, type: string, envelope: string): Promise<string | null> {
+    unanswered++
+    return new Promise((resolve) => {
+      if (waiting.push({ userId, type, envelope, settle: resolve }) === 1) queueMicrotask(flush)
+    })
+  }
+
+  // A stream that is new after an outage has no end yet.
+  redis.on('ready', () => { postponedAt.clear() })
+
+  async function prepare (user: unknown, eventType: unknown, payload: unknown, more: UserEventOptions | undefined): Promise<string | null> {
+    if (answered !== undefined) return refuse(user, eventType, 'the app is closed')
+    const userId = userIdText(typeof user === 'string' ? storable(user) : user) ?? ''
+    if (userId === '') return refuse(user, eventType, 'userId is empty')
+    if (!isEventType(eventType)) return refuse(user, eventType, 'type is empty')
+    const type = storable(eventType)
+    const body = serializePayload(payload, options.maxPayloadBytes)
+    if ('error' in body) return refuse(userId, type, body.error)
+    const scope = serializePayload(more?.scope, options.maxPayloadBytes)
+    if ('error' in scope) return refuse(userId, type, scope.error)
+    if (unanswered >= MAX_UNANSWERED) return refuse(userId, type, `${unanswered} notifications are waiting for Redis already`)
+    const head = JSON.stringify({ type, ts: new Date().toISOString(), user_id: userId, topic: userTopic(userId) })
+    return await add(userId, type, `${head.slice(0, -1)},"scope":${scope.text},"payload":${body.text}}`)
+  }
+
+  const publishUserEvent: PublishUserEvent = async (userId, type, payload, more) => {
+    if (!options.push) return null
+    try {
+      return await prepare(userId, type, payload, more)
+    } catch (error) {
+      return refuse(userId, type, error as Error) // an id that is none, a getter that throws
+    }
+  }
+
+  return {
+    publishUserEvent,
+    async close () {
+      await new Promise<void>((resolve) => {
+        answered = resolve
+        if (unanswered === 0) resolve()
+      })
+    }
+  }
+}

@@ -1,0 +1,43 @@
+import { ReplayBudgetError } from '../errors.js'
+import { replaysKey } from '../wire/names.js'
+import type { LimitedLog } from '../util/rate-limited-logger.js'
+import { ask, type Redis } from '../redis/commands.js'
+
+export interface ReplayBudgetOptions {
+  /** How many replays a user has within `replayWindowMs`; 0: no limit. */
+  maxReplaysPerUser: number
+  replayWindowMs: number
+}
+
+/** Takes one replay of the user's. @throws ReplayBudgetError; a Redis that fails lets the reader in. */
+export type SpendReplay = (userId: string) => Promise<void>
+
+const TIMEOUT_MS = 500
+
+/** The time begins with the first replay and is not put off by those that are refused. A key without an end gets one. */
+const SPEND = `
+local spent = redis.call('INCR', KEYS[1])
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 then
+  left = tonumber(ARGV[1])
+  redis.call('PEXPIRE', KEYS[1], left)
+end
+return {spent, left}`
+
+export function createReplayBudget (redis: Redis, log: LimitedLog, { maxReplaysPerUser, replayWindowMs }: ReplayBudgetOptions): SpendReplay {
+  async function spend (userId: string): Promise<[spent: number, leftMs: number]> {
+    try {
+      const [spent, leftMs] = await ask(redis, TIMEOUT_MS, ['EVAL', SPEND, 1, replaysKey(userId), replayWindowMs]) as [number, number] // what the script returns
+      return [Number(spent), Number(leftMs)] // with `stringNumbers` they are texts
+    } catch (error) {
+      log.warn('replays', { err: error }, 'journal: Redis could not count a user\'s replays')
+      return [0, 0]
+    }
+  }
+
+  return async (userId) => {
+    if (maxReplaysPerUser === 0) return
+    const [spent, leftMs] = await spend(userId)
+    if (spent > maxReplaysPerUser) throw new ReplayBudgetError(Math.ceil(leftMs / 1_000))
+  }
+}

@@ -1,0 +1,183 @@
+import type { Connection } from './connection.js'
+import type { MessageStatus } from './journal.js'
+import { sqlState } from './failures.js'
+
+const LOCK_NOT_AVAILABLE = '55P03'
+/** Raised by `journal_append`. */
+const WRITER_REFUSED = 'JR001'
+
+/** What becomes of a message with its terminal event. */
+export interface Ending {
+  status: MessageStatus
+  /** For `messages.error`. */
+  error: string | null
+}
+
+/** An event with its number, on its way into the journal. */
+export interface NumberedEvent {
+  messageId: string
+  sequenceNo: number
+  eventType: string
+  /** A JSON object as text without line breaks, as `JSON.stringify` writes it. */
+  payload: string
+  /** Set on a terminal event: what becomes of the message in the same transaction. */
+  ending: Ending | null
+}
+
+/** Events of one message by one writer, at least one, in ascending order. A terminal event comes last. */
+export interface EventGroup<Event extends NumberedEvent = NumberedEvent> {
+  messageId: string
+  /** The writer's lease; `null`: it has none, and is never fenced. */
+  epoch: number | null
+  events: readonly Event[]
+}
+
+/**
+ * Why a group did not get in.
+ * - `missing`: there is no such message. `fenced`: it has another writer by now. `stopped`: somebody has stopped it. `ended`: it
+ *   has ended otherwise. These stay so until the message is opened again.
+ * - `taken`: its first number is not above `lastNo`, which is the message's newest.
+ * - `locked`: somebody holds the message's row.
+ */
+export type Refusal = 'missing' | 'fenced' | 'stopped' | 'ended'
+
+export type Refused = { reason: Refusal | 'locked' } | { reason: 'taken', lastNo: number }
+
+/** A row that stands where an event was looked for. */
+export interface TakenRow {
+  messageId: string
+  sequenceNo: number
+  eventType: string
+  payload: string
+}
+
+/** What a number and a writer are to be fenced off with. */
+export interface Fence {
+  messageId: string
+  /** Of the writer whose statements may still be under way. */
+  epoch: number | null
+  /** Its highest number. */
+  sequenceNo: number
+}
+
+/** Each method is one transaction. All reject with pg's error. */
+export interface Appender {
+  /**
+   * Commits the groups, of which each must be of another message, and raises `last_no` over them. Those that are in the answer
+   * were refused, by their place; all others are in. When it rejects, none is, unless the outcome is unknown. `careful`: somebody
+   * is expected to be in the way.
+   */
+  append (groups: readonly EventGroup[], lockTimeoutMs: number, careful: boolean): Promise<ReadonlyMap<number, Refused>>
+  /**
+   * Raises `last_no`, so that no append that is still under way can put these numbers, or lower ones, into the journal. Answers
+   * with the places where that was not possible, since somebody holds the message's row.
+   */
+  fence (fences: readonly Fence[], lockTimeoutMs: number): Promise<Set<number>>
+  /** The rows that stand at the events' numbers, and the newest number of each of the events' messages that has rows. */
+  findTaken (events: ReadonlyArray<Pick<NumberedEvent, 'messageId' | 'sequenceNo'>>): Promise<{ taken: TakenRow[], newest: Map<string, number> }>
+}
+
+export function createAppender (connection: Connection): Appender {
+  return {
+    async append (groups, lockTimeoutMs, careful) {
+      const answer = careful ? null : await appendFast(connection, groups)
+      return toRefusals(careful || answer === CONTENDED ? await connection.call('appendSome', [lockTimeoutMs, ...valuesOf(groups)]) : answer)
+    },
+
+    async fence (fences, lockTimeoutMs) {
+      const answer = await connection.call('fence', [
+        lockTimeoutMs,
+        arrayOf(fences, (fence) => fence.messageId),
+        arrayOf(fences, (fence) => fence.epoch ?? 'NULL'),
+        arrayOf(fences, (fence) => fence.sequenceNo)
+      ])
+      const places = answer === null ? [] : JSON.parse(answer) as number[] // of the function's making
+      return new Set(places.map((place) => place - 1))
+    },
+
+    async findTaken (events) {
+      const rows = await connection.query('findTaken', [
+        arrayOf(events, (event) => event.messageId),
+        arrayOf(events, (event) => event.sequenceNo)
+      ])
+      const taken: TakenRow[] = []
+      const newest = new Map<string, number>()
+      for (const [id, sequenceNo, eventType, payload, last] of rows) {
+        const messageId = String(id)
+        newest.set(messageId, Number(last))
+        if (eventType != null && payload != null) taken.push({ messageId, sequenceNo: Number(sequenceNo), eventType, payload })
+      }
+      return { taken, newest }
+    }
+  }
+}
+
+const CONTENDED = 'contended'
+const NONE: ReadonlyMap<number, Refused> = new Map()
+
+/** Resolves with CONTENDED when somebody is in the way of a group: then none is in. */
+async function appendFast (connection: Connection, groups: readonly EventGroup[]): Promise<string | null> {
+  const [group] = groups
+  const event = group?.events[0]
+  try {
+    if (groups.length > 1 || group === undefined || group.events.length > 1 || event?.ending !== null) return await connection.call('append', valuesOf(groups))
+    const { messageId, sequenceNo, eventType, payload } = event
+    return await connection.call('appendOne', [messageId, sequenceNo, eventType, payload, group.epoch])
+  } catch (error) {
+    const code = sqlState(error)
+    if (code !== LOCK_NOT_AVAILABLE && code !== WRITER_REFUSED) throw error
+    return CONTENDED
+  }
+}
+
+/** The arguments of `journal_append`. */
+function valuesOf (groups: readonly EventGroup[]): unknown[] {
+  const places: number[] = []
+  const numbers: number[] = []
+  const types: string[] = []
+  const payloads: string[] = []
+  const endings: Array<'NULL' | 'true'> = []
+  let isEnding = false
+  for (const [index, { events }] of groups.entries()) {
+    for (const { sequenceNo, eventType, payload, ending } of events) {
+      places.push(index + 1)
+      numbers.push(sequenceNo)
+      types.push(quoted(eventType))
+      payloads.push(payload)
+      endings.push(ending === null ? 'NULL' : 'true')
+      isEnding ||= ending !== null
+    }
+  }
+  const lastOf = ({ events }: EventGroup): NumberedEvent | undefined => events[events.length - 1]
+  return [
+    `{${places.join(',')}}`,
+    `{${numbers.join(',')}}`,
+    `{${types.join(',')}}`,
+    payloads.join('\n'),
+    isEnding ? `{${endings.join(',')}}` : null,
+    arrayOf(groups, (group) => group.messageId),
+    arrayOf(groups, (group) => group.epoch ?? 'NULL'),
+    arrayOf(groups, (group) => Number(group.events[0]?.sequenceNo)),
+    arrayOf(groups, (group) => Number(lastOf(group)?.sequenceNo)),
+    isEnding ? groups.map((group) => lastOf(group)?.ending?.status ?? null) : null,
+    isEnding ? groups.map((group) => lastOf(group)?.ending?.error ?? null) : null
+  ]
+}
+
+function toRefusals (answer: string | null): ReadonlyMap<number, Refused> {
+  if (answer === null) return NONE
+  const refusals = JSON.parse(answer) as Array<[place: number, reason: Refused['reason'], lastNo: number | null]> // of the function's making
+  return new Map(refusals.map(([place, reason, lastNo]) => [place - 1, reason === 'taken' ? { reason, lastNo: Number(lastNo) } : { reason }]))
+}
+
+const QUOTABLE = /["\\]/g
+
+/** An element of an array literal: https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO */
+function quoted (text: string): string {
+  return `"${text.search(QUOTABLE) < 0 ? text : text.replace(QUOTABLE, '\\$&')}"`
+}
+
+/** A Postgres array literal of texts that need no quoting (UUIDs, numbers, NULL), or have it: pg would look at each character. */
+export function arrayOf<T> (values: readonly T[], text: (value: T) => string | number): string {
+  return `{${values.map(text).join(',')}}`
+}

@@ -1,0 +1,403 @@
+import { arrayOf, createAppender, type Appender, type Refusal } from './appender.js'
+import type { ArrayRow, Connection, PooledConnection } from './connection.js'
+import { failureKind } from './failures.js'
+import { MAX_CANDIDATES, type Scripts } from './statements.js'
+
+/**
+ * The table of committed events. Every method is one transaction, on a client that the app's pool lends for just that long. It
+ * rejects with pg's own error, or with NotSentError, and never retries.
+ */
+
+export type MessageStatus = 'streaming' | 'complete' | 'failed' | 'stopped'
+
+export interface JournalRow {
+  sequenceNo: number
+  eventType: string
+  payload: string
+}
+
+/** What a reader must know of the message beside its rows, from the same snapshot. */
+export interface ReadState {
+  status: MessageStatus
+  /** Somebody has, or had, a lease. */
+  isLeased: boolean
+  /** The number of the event that ended it; `null` while it streams, and while that event is still to be written. */
+  endedNo: number | null
+}
+
+/** The frames of some rows, one behind the other. */
+export interface JournalFrames {
+  rows: number
+  /** Of the last of them. */
+  sequenceNo: number
+  eventType: string
+  text: string
+}
+
+/** `state`: `null` when the message was deleted. */
+export interface FramesRead {
+  parts: JournalFrames[]
+  state: ReadState | null
+}
+
+export interface RowsRead {
+  rows: JournalRow[]
+  state: ReadState | null
+}
+
+export interface Message {
+  messageId: string
+  userId: string | null
+  status: MessageStatus
+  createdAt: Date
+}
+
+/** A message and where its journal ends: `last` is `null` while there are no events. */
+export interface MessageState extends Message, ReadState {
+  last: JournalRow | null
+  /** The next event stands above it; `null`: not counted yet. */
+  lastNo: number | null
+}
+
+export interface OpenedMessage {
+  epoch: number
+  /** The number of the message's newest event; -1 when it has none. */
+  latest: number
+  /** The next event stands above this number, which is `latest` or higher. */
+  lastNo: number
+}
+
+/** A message whose row is locked, so that all of this stays true until the transaction ends. Ages are in ms, by the database's clock. */
+export interface LockedMessage {
+  messageId: string
+  userId: string | null
+  status: MessageStatus
+  error: string | null
+  epoch: number
+  endedNo: number | null
+  /** The next event stands above it. */
+  lastNo: number
+  openToken: string | null
+  handedOver: boolean
+  /** Since the last heartbeat; `null`: there never was one. Below zero: the clock has been set back. */
+  heartbeatAgeMs: number | null
+  /** Since the producer opened the message, or said that it lives. */
+  touchedAgeMs: number
+  /** The newest event. */
+  newest: (JournalRow & { ageMs: number }) | null
+}
+
+/** What ends a message. `sequenceNo` `null`: it is still to be written. */
+export type EndingEvent = Pick<JournalRow, 'eventType' | 'payload'> & { sequenceNo: number | null }
+
+/** What to do with a locked message. `null`: nothing. */
+export type Decision =
+  /** Its status, and `event`, which is new unless it has a number. `fence`: under a new epoch, if it has one. */
+  | { kind: 'end', status: MessageStatus, error: string | null, event: EndingEvent, fence: boolean }
+  /** It is this process's from now on, under a new epoch. */
+  | { kind: 'claim' }
+  /** Its last heartbeat is now. */
+  | { kind: 'renew' }
+  | null
+
+/**
+ * `locked`: somebody else holds the row, which was not waited for; or there is no such message. `kept`: nothing was done.
+ * `lastNo`: the number of the event that ended it, or the newest one.
+ */
+export type Decided =
+  | { kind: 'locked' | 'kept' }
+  | { kind: 'ended' | 'claimed', epoch: number, lastNo: number, message: LockedMessage }
+
+/** What a reader should know of a message that has something new. */
+export interface Inspection {
+  messageId: string
+  /** `null`: the message was deleted. */
+  status: MessageStatus | null
+  /** The number of the event that ended it; `null`: there is none yet. */
+  endedNo: number | null
+  /** The newest number; -1 when there are no events. */
+  latest: number
+}
+
+/** A message that may have lost its producer. Ages are in ms, by the database's clock. */
+export interface Candidate {
+  messageId: string
+  /** Since the last heartbeat; `null`: there never was one. Below zero: the clock has been set back. */
+  heartbeatAgeMs: number | null
+  handedOver: boolean
+  /** Of a message without a heartbeat: its age, and its newest event. */
+  ageMs: number
+  newest: (Pick<JournalRow, 'eventType' | 'payload'> & { ageMs: number }) | null
+}
+
+export interface Look {
+  /** The database's time, in ms. */
+  nowMs: number
+  candidates: Candidate[]
+  /** Where the messages without a heartbeat go on; `null`: at their beginning. */
+  next: string | null
+}
+
+export interface Journal {
+  /** Runs `work` on one client of the pool: its appends are one transaction each. */
+  write<T> (work: (appender: Appender) => Promise<T>): Promise<T>
+
+  /** The rows past `cursor` in order: at most `rows`, and no more once their stored size has passed `bytes`. */
+  readPage (messageId: string, cursor: number, rows: number, bytes: number, isRetry: boolean): Promise<RowsRead>
+  /**
+   * The next `rows` rows as SSE frames, all or at most `together` in one text, if no event type and no payload has a
+   * line break; a carriage return stands for one whose payload has 2 KiB or more, or is compressed. `isRetry`: under limits, so
+   * that no statement is left waiting for a lock.
+   */
+  readFrames (messageId: string, cursor: number, rows: number, together: number | null, eventNames: boolean, isRetry: boolean): Promise<FramesRead>
+  findMessage (messageId: string): Promise<MessageState | null>
+  /**
+   * Makes the message, or takes it over under a new epoch if it may, or if `token` did so before; `null`: it may not, or the
+   * message belongs to another user. When `isUnsure` holds for what it rejects with, COMMIT's answer was lost.
+   */
+  openMessage (messageId: string, userId: string | null, mayContinue: boolean, token: string): Promise<OpenedMessage | null>
+  /** Whether a transaction with this token has opened the message, and nobody has since. It is over when this resolves. */
+  wasOpened (messageId: string, token: string): Promise<boolean>
+  /**
+   * Renews the leases that are used, as of so many ms ago. Answers with those of all leases that are lost, and why, and those that
+   * are used and whose row is locked. `epoch` 0 is a message without a lease.
+   */
+  heartbeat (leases: readonly Lease[], used: readonly Lease[], agoMs: number, handOver: boolean): Promise<{ lost: Map<string, Refusal>, locked: Set<string> }>
+  /** A sign of life that is no event. `false`: the lease is lost. */
+  touch (lease: Lease): Promise<boolean>
+  /** Of the messages that are known up to a number each: those that are gone, finished, or longer. */
+  inspect (known: ReadonlyMap<string, number>): Promise<Inspection[]>
+  /**
+   * Messages that may be without a producer: those without a sign of life for `suspectMs`, some of those that never had a
+   * heartbeat and are `unheardMs` old, and those that were handed over.
+   */
+  lookForDead (suspectMs: number, unheardMs: number, after: string | null): Promise<Look>
+  /** Those of the messages whose row nobody holds. */
+  findFree (messageIds: readonly string[]): Promise<Set<string>>
+  /** Lets `decide` say, under the message's row, what becomes of it, and does that in the same transaction. */
+  decide (messageId: string, skipLocked: boolean, decide: (message: LockedMessage) => Decision): Promise<Decided>
+  /** Deletes at most `limit` events, or messages that have none left, older than `days`; answers with how many. */
+  deleteOld (what: 'events' | 'messages', days: number, limit: number): Promise<number>
+  /**
+   * Counts `last_no` where it is null, in a stretch of `limit` messages behind this id. Answers with the last one's id, and how many
+   * were skipped, since somebody holds their row.
+   */
+  count (after: string, limit: number): Promise<{ last: string | null, skipped: number }>
+  /** Whether no message is left that is to be counted. */
+  isCounted (): Promise<boolean>
+  setCounted (): Promise<void>
+}
+
+export interface Lease {
+  messageId: string
+  epoch: number
+}
+
+/** The key of the advisory lock that one process at a time holds while it deletes: `retention` in ASCII, cut to 8 letters. */
+const RETENTION_LOCK = 0x726574656e74696fn
+
+export function createJournal (connection: PooledConnection, scripts: Scripts): Journal {
+  const appenders = new WeakMap<Connection, Appender>()
+
+  function appenderOf (held: Connection): Appender {
+    const known = appenders.get(held)
+    if (known !== undefined) return known
+    const appender = createAppender(held)
+    appenders.set(held, appender)
+    return appender
+  }
+
+  const read = (isRetry: boolean): Connection['query'] => isRetry ? connection.queryWithLimits : connection.query
+
+  async function carryOut (held: Connection, message: LockedMessage, decision: Decision): Promise<Decided> {
+    const { messageId, lastNo } = message
+    if (decision === null) return { kind: 'kept' }
+    if (decision.kind === 'renew') {
+      await held.query('renew', [messageId])
+      return { kind: 'kept' }
+    }
+    if (decision.kind === 'claim') {
+      const [row] = await held.query('claim', [messageId])
+      return { kind: 'claimed', epoch: Number(row?.[0]), lastNo, message }
+    }
+    const { status, error, event, fence } = decision
+    const endedNo = event.sequenceNo ?? lastNo + 1
+    const [row] = await held.query('end', [messageId, status, error, fence ? 1 : 0, endedNo])
+    if (event.sequenceNo === null && await held.count('insertEnd', [messageId, endedNo, event.eventType, event.payload]) !== 1) {
+      throw new Error('the table discards the event: a trigger of its own, or a rule')
+    }
+    return { kind: 'ended', epoch: Number(row?.[0]), lastNo: endedNo, message }
+  }
+
+  return {
+    write: async (work) => await connection.hold(async (held) => await work(appenderOf(held))),
+
+    async readPage (messageId, cursor, rows, bytes, isRetry) {
+      const page = await read(isRetry)('readPage', [messageId, cursor, rows, bytes])
+      return { rows: page.map(toJournalRow), state: toReadState(page[0]?.[3]) }
+    },
+
+    async readFrames (messageId, cursor, rows, together, eventNames, isRetry) {
+      const values = [messageId, cursor, rows, eventNames]
+      const parts = together === null
+        ? await read(isRetry)('readFrames', values)
+        : await read(isRetry)('readFramesInParts', [...values, together])
+      return {
+        parts: parts.filter(([count]) => count !== '0')
+          .map(([count, sequenceNo, eventType, text]) => ({ rows: Number(count), sequenceNo: Number(sequenceNo), eventType: String(eventType), text: String(text) })),
+        state: toReadState(parts[0]?.[4])
+      }
+    },
+
+    async findMessage (messageId) {
+      const [row] = await connection.query('findMessage', [messageId])
+      if (row === undefined) return null
+      const [userId, status, createdAt, epoch, endedNo, lastNo, ...last] = row
+      return {
+        messageId,
+        userId,
+        status: status as MessageStatus, // the table's check constraint
+        createdAt: new Date(Number(createdAt)),
+        isLeased: Number(epoch) > 0,
+        endedNo: toNumber(endedNo),
+        lastNo: toNumber(lastNo),
+        last: last[0] == null ? null : toJournalRow([last[0], ...last.slice(1)])
+      }
+    },
+
+    openMessage: async (messageId, userId, mayContinue, token) => await connection.transaction('select', async (held) => {
+      const [opened] = await held.query('openMessage', [messageId, userId, mayContinue, token])
+      if (opened === undefined) return null
+      const epoch = Number(opened[0])
+      if (epoch === 1 && opened[1] === '-1') return { epoch, latest: -1, lastNo: -1 }
+      const [newest] = (await held.query('findLatest', [messageId])).flat()
+      const latest = toNumber(newest) ?? -1
+      return { epoch, latest, lastNo: Math.max(latest, toNumber(opened[1]) ?? -1) }
+    }),
+
+    wasOpened: async (messageId, token) => await connection.transaction('select', async (held) => {
+      if (await held.count('makeMessage', [messageId]) === 1) {
+        await held.count('deleteMessage', [messageId])
+        return false
+      }
+      const [row] = await held.query('lockOpened', [messageId])
+      return row?.[0] === token
+    }),
+
+    async heartbeat (leases, used, agoMs, handOver) {
+      const [renewed = [], refused = []] = await connection.script(scripts.heartbeat(leases, used, agoMs, handOver))
+      const lost = new Map(refused.map(([messageId, refusal]) => [String(messageId), refusal as Refusal])) // statements.ts has no others
+      const settled = new Set([...renewed.map(([messageId]) => String(messageId)), ...lost.keys()])
+      return { lost, locked: new Set(used.map(({ messageId }) => messageId).filter((messageId) => !settled.has(messageId))) }
+    },
+
+    touch: async ({ messageId, epoch }) => await connection.transaction('select', async (held) => await held.count('touch', [messageId, epoch])) === 1,
+
+    async inspect (known) {
+      const rows = await connection.query('inspect', [
+        arrayOf([...known.keys()], (messageId) => messageId), arrayOf([...known.values()], (latest) => latest)
+      ])
+      return rows.map(([messageId, status, latest, endedNo]) => ({
+        messageId: String(messageId),
+        status: status as MessageStatus | null, // the table's check constraint
+        endedNo: toNumber(endedNo),
+        latest: toNumber(latest) ?? -1
+      }))
+    },
+
+    async lookForDead (suspectMs, unheardMs, after) {
+      const rows = await connection.query('lookForDead', [suspectMs, unheardMs, ...after?.split(' ') ?? [null, null]])
+      const candidates = new Map<string, Candidate>()
+      const places: string[] = []
+      let nowMs = 0
+      for (const [messageId, now, heartbeatAgeMs, handedOver, ageMs, eventType, payload, newestAgeMs, place] of rows) {
+        if (messageId === null) nowMs = Number(now)
+        else {
+          if (place != null) places.push(place)
+          candidates.set(messageId, {
+            messageId,
+            heartbeatAgeMs: toNumber(heartbeatAgeMs),
+            handedOver: handedOver === 't',
+            ageMs: Number(ageMs),
+            newest: eventType == null ? null : { eventType, payload: String(payload), ageMs: Number(newestAgeMs) }
+          })
+        }
+      }
+      return { nowMs, candidates: [...candidates.values()], next: places[MAX_CANDIDATES - 1] ?? null }
+    },
+
+    async findFree (messageIds) {
+      const [, rows = []] = await unlessLocked(connection.script(scripts.findFree(messageIds)), [])
+      return new Set(rows.map(([messageId]) => String(messageId)))
+    },
+
+    async decide (messageId, skipLocked, decide) {
+      const decided = connection.transaction<Decided>(scripts.lockMessage(messageId, skipLocked), async (held, [, rows, newest]) => {
+        const row = rows?.[0]
+        if (row === undefined) return { kind: 'locked' }
+        const message = toLockedMessage(messageId, row, newest?.[0])
+        return await carryOut(held, message, decide(message))
+      })
+      return skipLocked ? await unlessLocked(decided, { kind: 'locked' }) : await decided
+    },
+
+    async deleteOld (what, days, limit) {
+      const values = [days, String(RETENTION_LOCK), limit]
+      if (what === 'events') return await connection.count('deleteEvents', values)
+      return await connection.transaction('select', async (held) => {
+        const old = await held.query('lockOld', values)
+        return old.length === 0 ? 0 : await held.count('deleteMessages', [days, arrayOf(old, ([messageId]) => String(messageId))])
+      })
+    },
+
+    async count (after, limit) {
+      const [row] = await connection.query('countMessages', [after, limit])
+      return { last: row?.[0] ?? null, skipped: Number(row?.[1]) - Number(row?.[2]) }
+    },
+
+    isCounted: async () => (await connection.query('isCounted', [])).every(([counted]) => counted === 't'),
+    setCounted: async () => { await connection.count('setCounted', []) }
+  }
+}
+
+function toLockedMessage (messageId: string, row: ArrayRow, newestRow: ArrayRow | undefined): LockedMessage {
+  const [status, epoch, lastNo, endedNo, heartbeatAgeMs, touchedAgeMs, userId, handedOver, error, openToken] = row
+  const newest = newestRow === undefined ? null : { ...toJournalRow(newestRow), ageMs: Number(newestRow[3]) }
+  return {
+    messageId,
+    userId: userId ?? null,
+    status: status as MessageStatus, // the table's check constraint
+    error: error ?? null,
+    epoch: Number(epoch),
+    endedNo: toNumber(endedNo),
+    lastNo: Math.max(toNumber(lastNo) ?? -1, newest?.sequenceNo ?? -1),
+    openToken: openToken ?? null,
+    handedOver: handedOver === 't',
+    heartbeatAgeMs: toNumber(heartbeatAgeMs),
+    touchedAgeMs: Number(touchedAgeMs),
+    newest
+  }
+}
+
+/** `otherwise`: when somebody holds a lock on a table or a row. */
+async function unlessLocked<T> (work: Promise<T>, otherwise: T): Promise<T> {
+  return await work.catch((error: unknown) => {
+    if (failureKind(error) === 'locked') return otherwise
+    throw error
+  })
+}
+
+function toJournalRow ([sequenceNo, eventType, payload]: ArrayRow): JournalRow {
+  return { sequenceNo: Number(sequenceNo), eventType: String(eventType), payload: String(payload) }
+}
+
+function toNumber (text: string | null | undefined): number | null {
+  return text == null || text === '' ? null : Number(text)
+}
+
+/** As `state` in statements.ts writes it. */
+function toReadState (text: string | null | undefined): ReadState | null {
+  if (text == null) return null
+  const [status, epoch, endedNo] = text.split(' ')
+  return { status: status as MessageStatus, isLeased: Number(epoch) > 0, endedNo: toNumber(endedNo) } // the table's check constraint
+}

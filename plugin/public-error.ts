@@ -1,0 +1,23 @@
+import type { LimitedLog } from './util/rate-limited-logger.js'
+import type { PublicError } from './options.js'
+
+export interface PublicTextContext {
+  publicError: PublicError
+  log: LimitedLog
+}
+
+/** What readers are told of an error. An app's function that throws must not cost them the terminal event. */
+export function publicText ({ publicError, log }: PublicTextContext, error: unknown, about: Parameters<PublicError>[1]): string {
+  try {
+    const text: unknown = publicError(error, about)
+    if (typeof text === 'string') return text
+    throw new TypeError(`publicError must return a string, not ${typeof text}`)
+  } catch (failure) {
+    log.error('publicError', { ...about, err: failure }, 'journal: the option publicError gave no text')
+    return defaultPublicError()
+  }
+}
+
+export function defaultPublicError (): string {
+  return 'The answer could not be completed.'
+}

@@ -1,0 +1,264 @@
+import type { Announcement, End, Entry, Log, Page } from './event-log.js'
+import type { ReadQueue } from './read-queue.js'
+import type { Subscriber, TopicListener } from '../redis/subscriber.js'
+
+/** What a feed tells its tails. */
+export interface FeedTail<Position> {
+  /** Something has changed: new entries, or reason for doubt. */
+  wake (): void
+  /** A frame of an event that is not in the log; never moves a cursor. */
+  show (frame: Buffer): void
+  /** The stream is over, whatever the reader has: `last` is written before the end. */
+  finish (last: Buffer): void
+  /** Whether this tail has everything that was announced. */
+  isCurrent (): boolean
+  readonly cursor: Position
+}
+
+/** A page, and the feed's counters when its query was sent: what had been announced by then and is not in the page, is not in the log. */
+export interface DatedPage<Position> extends Page<Position> {
+  announcements: number
+  doubts: number
+}
+
+/** Consecutive recent entries, ready to be written. */
+export interface Run<Position> {
+  frames: readonly Buffer[]
+  last: Position
+  terminal: End | null
+  ends: End | null
+}
+
+/** What all feeds of one kind share. */
+export interface FeedContext<Position> {
+  /** The position before the first. */
+  start: Position
+  log: Log<Position>
+  reads: ReadQueue
+  subscriber: Subscriber
+  topic (key: string): string
+  /** Tells the feed what has been announced on its topic. */
+  hear (feed: Feed<Position>, envelope: string): void
+}
+
+/** `announced`: how many positions had been announced with this one. */
+interface AnnouncedEntry<Position> extends Entry<Position> {
+  announced: number
+}
+
+/** Enough for a viewer to look away for a moment without a read of the log. */
+const MAX_RECENT_ENTRIES = 256
+const MAX_RECENT_BYTES = 64 * 1024
+/** How long a viewer waits for Redis before it reads the log without it. */
+const SUBSCRIBE_TIMEOUT_MS = 500
+
+/**
+ * What the viewers of one topic in one process share: the subscription, the reads of the log, and the frames of the
+ * events that were announced and that some viewer has not taken yet.
+ *
+ * A class, as the tail and the viewer are, since there may be ten thousand: methods on a prototype cost an idle viewer
+ * nothing.
+ */
+export class Feed<Position> implements TopicListener {
+  readonly key: string
+  readonly #context: FeedContext<Position>
+  readonly #tails = new Set<FeedTail<Position>>()
+  #reading: Map<Position, Promise<DatedPage<Position>>> | null = null
+  #recent: Array<AnnouncedEntry<Position>> | null = null
+  #recentBytes = 0
+  #lastRun: { cursor: Position, run: Run<Position> } | null = null
+  #newest: Position
+  #announcements = 0
+  #doubts = 0
+  #scheduled = false
+  #typeEnds = true
+  #subscription: 'none' | 'sent' | 'ready' = 'none'
+  #waiting: Array<() => void> | null = null
+  #timer: NodeJS.Timeout | undefined
+
+  constructor (context: FeedContext<Position>, key: string) {
+    this.#context = context
+    this.key = key
+    this.#newest = context.start
+  }
+
+  get log (): Log<Position> { return this.#context.log }
+  /** The highest position announced so far. */
+  get newest (): Position { return this.#newest }
+  /** How many positions were announced so far. */
+  get announcements (): number { return this.#announcements }
+  /** Grows when something may have been missed: a tail that has not read the log since then must. */
+  get doubts (): number { return this.#doubts }
+  /** Whether a row's type may end the stream, as far as the last read of the log tells. */
+  get typeEnds (): boolean { return this.#typeEnds }
+  get size (): number { return this.#tails.size }
+
+  join (tail: FeedTail<Position>): void { this.#tails.add(tail) }
+
+  leave (tail: FeedTail<Position>): void {
+    if (this.#tails.delete(tail)) this.#schedule()
+  }
+
+  /**
+   * Subscribes to the topic. `callback` is called when that is acknowledged: only then may a reader look at the log, or
+   * it could miss what is published between the two. Called too when Redis does not answer; a doubt comes later then.
+   */
+  subscribe (callback: () => void): void {
+    if (this.#subscription === 'ready') return callback()
+    this.#waiting ??= []
+    this.#waiting.push(callback)
+    if (this.#subscription === 'sent') return
+    this.#subscription = 'sent'
+    const { subscriber, topic } = this.#context
+    this.#timer = setTimeout(() => { this.#letGo() }, subscriber.connected ? SUBSCRIBE_TIMEOUT_MS : 0)
+    subscriber.subscribe(topic(this.key), this)
+  }
+
+  /** Nobody reads any more. */
+  unsubscribe (): void {
+    clearTimeout(this.#timer)
+    const { subscriber, topic } = this.#context
+    if (this.#subscription !== 'none') subscriber.unsubscribe(topic(this.key))
+  }
+
+  /** TopicListener: the subscription is acknowledged, and what was published before may be lost. */
+  subscribed (): void {
+    this.doubt()
+    this.#letGo()
+  }
+
+  #letGo (): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#subscription = 'ready'
+    const waiting = this.#waiting
+    this.#waiting = null
+    if (waiting !== null) for (const callback of waiting) callback()
+  }
+
+  /** TopicListener. */
+  message (text: string): void { this.#context.hear(this, text) }
+
+  announce (announcement: Announcement<Position>): void {
+    if (announcement.kind === 'hint') return this.doubt()
+    if (announcement.kind === 'aside') {
+      for (const tail of this.#tails) tail.show(announcement.frame)
+      return
+    }
+    const { entry } = announcement
+    const isNew = this.log.compare(entry.position, this.#newest) > 0
+    // The end of a row that is known already, or an end that has come late: the log has the last word
+    if (!isNew && entry.ends !== null) this.#doubts++
+    this.#announcements++
+    if (isNew) this.#newest = entry.position
+    this.#remember({ ...entry, announced: this.#announcements })
+    this.#schedule()
+  }
+
+  doubt (): void {
+    this.#doubts++
+    this.#schedule()
+  }
+
+  /** The log goes on up to `position` at least, as somebody has read. */
+  advance (position: Position): void {
+    if (this.log.compare(position, this.#newest) <= 0) return
+    this.#newest = position
+    this.#announcements++
+    this.#schedule()
+  }
+
+  /** There is nothing to read any more. */
+  end (last: Buffer): void {
+    for (const tail of this.#tails) tail.finish(last)
+  }
+
+  /** The announced entries that follow `cursor` with nothing between; `null` when there is none. */
+  after (cursor: Position): Run<Position> | null {
+    if (this.#recent === null) return null
+    if (this.#lastRun?.cursor === cursor) return this.#lastRun.run
+    const entries = consecutive(this.log, this.#recent, cursor)
+    const last = entries.at(-1)
+    if (last === undefined) return null
+    const run = { frames: [joined(entries)], last: last.position, terminal: last.terminal, ends: last.ends }
+    this.#lastRun = { cursor, run }
+    return run
+  }
+
+  /** One read for all tails at the same cursor. Rejects only when the read queue has closed. */
+  read (cursor: Position, hasPace = false): Promise<DatedPage<Position>> {
+    const reading = this.#reading ??= new Map()
+    const shared = reading.get(cursor)
+    if (shared !== undefined) return shared
+    const page = this.#context.reads.run(async (isRetry) => await this.#readLog(cursor, hasPace, isRetry)).finally(() => {
+      reading.delete(cursor)
+      if (reading.size === 0) this.#reading = null
+    })
+    reading.set(cursor, page)
+    return page
+  }
+
+  async #readLog (cursor: Position, hasPace: boolean, isRetry: boolean): Promise<DatedPage<Position>> {
+    const announcements = this.#announcements
+    const doubts = this.#doubts
+    const page = await this.log.read(this.key, cursor, hasPace, isRetry)
+    this.#typeEnds = page.typeEnds !== false
+    this.advance(page.last)
+    if (page.complete) this.#disbelieve(page.last, announcements)
+    return { ...page, announcements, doubts }
+  }
+
+  #remember (entry: AnnouncedEntry<Position>): void {
+    const recent = this.#recent ??= []
+    const last = recent.at(-1)
+    if (last !== undefined && this.log.compare(entry.position, last.position) <= 0) return
+    recent.push(entry)
+    this.#recentBytes += entry.frame.length
+    while (recent.length > MAX_RECENT_ENTRIES || (this.#recentBytes > MAX_RECENT_BYTES && recent.length > 1)) {
+      for (const { frame } of recent.splice(0, 1)) this.#recentBytes -= frame.length
+    }
+  }
+
+  /** All envelopes of one read from Redis are taken before the viewers are woken, so that each socket is written once. */
+  #schedule (): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    queueMicrotask(() => { this.#wakeAll() })
+  }
+
+  #wakeAll (): void {
+    this.#scheduled = false
+    let current = true
+    for (const tail of this.#tails) {
+      tail.wake()
+      current &&= tail.isCurrent()
+    }
+    if (!current) return
+    this.#recent = null
+    this.#recentBytes = 0
+    this.#lastRun = null
+  }
+
+  /** The log has the last word: what had been announced when it was read, and lies past its end, is not in it. */
+  #disbelieve (end: Position, announced: number): void {
+    if (this.#recent !== null) this.#recent = this.#recent.filter((entry) => entry.announced > announced || this.log.compare(entry.position, end) <= 0)
+    if (this.#announcements === announced) this.#newest = end
+  }
+}
+
+function consecutive<Position> (log: Log<Position>, recent: Array<Entry<Position>>, cursor: Position): Array<Entry<Position>> {
+  const from = recent.findLastIndex(({ position }) => log.compare(position, cursor) <= 0) + 1
+  let to = from
+  let at = cursor
+  for (const entry of recent.slice(from)) {
+    if (!log.isNext(at, entry.position)) break
+    at = entry.position
+    to++
+  }
+  return recent.slice(from, to)
+}
+
+function joined<Position> (entries: Array<Entry<Position>>): Buffer {
+  const [first] = entries
+  return entries.length === 1 && first !== undefined ? first.frame : Buffer.concat(entries.map((entry) => entry.frame))
+}

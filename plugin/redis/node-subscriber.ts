@@ -1,0 +1,196 @@
+import slotOf from 'cluster-key-slot'
+import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { Redis } from './commands.js'
+import type { Subscriber, TopicListener } from './subscriber.js'
+
+/** Which of Redis' kinds of pub/sub is spoken. */
+export interface Dialect {
+  event: 'message' | 'smessage'
+  subscribe (connection: Redis, topics: string[]): Promise<unknown>
+  unsubscribe (connection: Redis, topics: string[]): Promise<unknown>
+  /** Topics that one command may name. */
+  group (topics: string[]): Iterable<string[]>
+}
+
+export const PLAIN: Dialect = {
+  event: 'message',
+  subscribe: async (connection, topics) => await connection.subscribe(...topics),
+  unsubscribe: async (connection, topics) => await connection.unsubscribe(...topics),
+  group: chunks
+}
+
+/** On a node of a Cluster; a command may name topics of one slot: https://redis.io/docs/latest/develop/pubsub/#sharded-pubsub */
+export const SHARDED: Dialect = {
+  event: 'smessage',
+  subscribe: async (connection, topics) => await connection.ssubscribe(...topics),
+  unsubscribe: async (connection, topics) => await connection.sunsubscribe(...topics),
+  group: bySlot
+}
+
+export interface NodeSubscriberEvents {
+  /** `healthy` has changed. */
+  onHealth (): void
+  /** Some topics are not this node's, or not any more: its Cluster has to be looked at, and then `retry` called. */
+  onMoved? (): void
+}
+
+export interface NodeSubscriber extends Subscriber {
+  /** Sends again what was refused. */
+  retry (): void
+}
+
+const CHANNELS_PER_COMMAND = 500
+/** A Redis that is frozen, or behind a dead link, is noticed after two of these, in ms. */
+const PING_MS = 200
+/** How long an unanswered PING may be outstanding before the connection is given up for a new one, in ms. */
+const DEAD_MS = 5_000
+const LAST_RETRY_MS = 1_000
+/**
+ * How long after a reconnect hints are not relied on, in ms: the publishing clients, those of other processes among
+ * them, are the apps' own, and may come back as late as ioredis' default retry strategy has it (2 s).
+ */
+const SETTLE_MS = 3_000
+
+/** A subscriber on a connection of its own to the server of `redis`. */
+export function createNodeSubscriber (redis: Redis, dialect: Dialect, log: LimitedLog, { onHealth, onMoved }: NodeSubscriberEvents): NodeSubscriber {
+  const listeners = new Map<string, TopicListener>()
+  /** The topics that the connection was told to subscribe to, each with the command that did it. */
+  const sent = new Map<string, { acknowledged: boolean }>()
+  const unacknowledged = new Set<{ acknowledged: boolean }>()
+  const changed = new Set<string>()
+  let scheduled = false
+  let refused = false
+  /** When the PING that is not answered yet was sent. */
+  let pingedAt: number | null = null
+  let healthy = false
+  let connected = false
+  let settledAt = 0
+
+  const connection = redis.duplicate({
+    maxRetriesPerRequest: null,
+    retryStrategy: (times: number) => Math.min(times * 50, LAST_RETRY_MS) * (0.5 + Math.random() / 2),
+    enableOfflineQueue: false, // commands wait for `ready` in `listeners`, not in a queue of their own
+    autoResubscribe: false, // done below, where the acknowledgement is seen
+    lazyConnect: false,
+    keyPrefix: ''
+  })
+
+  connection.on('error', (error) => {
+    log.warn('subscriber', { err: error }, 'journal: the subscriber connection to Redis failed')
+  })
+  connection.on('close', () => { setHealthy(false) })
+  connection.on('ready', () => {
+    pingedAt = null
+    if (connected) settledAt = performance.now() + SETTLE_MS
+    connected = true
+    sendAgain()
+  })
+  connection.on(dialect.event, (topic: string, text: string) => { listeners.get(topic)?.message(text) })
+  // Which of the topics is not said.
+  connection.on('moved', () => {
+    refused = true
+    setHealthy(false)
+    onMoved?.()
+  })
+
+  const pinging = setInterval(() => {
+    if (connection.status !== 'ready') return
+    if (pingedAt === null) return ping()
+    setHealthy(false)
+    if (performance.now() - pingedAt < DEAD_MS) return
+    pingedAt = performance.now() // it may take a while, and once is enough
+    connection.disconnect(true)
+  }, PING_MS)
+
+  function ping (): void {
+    pingedAt = performance.now()
+    connection.ping().then(() => {
+      pingedAt = null
+      if (unacknowledged.size === 0 && !refused && performance.now() >= settledAt) setHealthy(true)
+    }, notAnswered)
+  }
+
+  function setHealthy (now: boolean): void {
+    if (healthy === now) return
+    healthy = now
+    onHealth()
+  }
+
+  function sendAgain (): void {
+    refused = false
+    sent.clear()
+    unacknowledged.clear()
+    for (const topic of listeners.keys()) changed.add(topic)
+    schedule()
+  }
+
+  /** All changes of one turn go out together, and a topic left and joined again in one turn costs nothing. */
+  function schedule (): void {
+    if (scheduled) return
+    scheduled = true
+    queueMicrotask(flush)
+  }
+
+  function flush (): void {
+    scheduled = false
+    if (connection.status !== 'ready') return
+    const topics = [...changed]
+    changed.clear()
+    for (const topic of topics) if (sent.get(topic)?.acknowledged === true) listeners.get(topic)?.subscribed()
+    for (const some of dialect.group(topics.filter((topic) => listeners.has(topic) && !sent.has(topic)))) sendSubscribe(some)
+    for (const some of dialect.group(topics.filter((topic) => !listeners.has(topic) && sent.delete(topic)))) {
+      dialect.unsubscribe(connection, some).catch(notAnswered)
+    }
+  }
+
+  function sendSubscribe (topics: string[]): void {
+    const command = { acknowledged: false }
+    for (const topic of topics) sent.set(topic, command)
+    unacknowledged.add(command)
+    dialect.subscribe(connection, topics).then(() => {
+      command.acknowledged = true
+      unacknowledged.delete(command)
+      for (const topic of topics) if (sent.get(topic) === command) listeners.get(topic)?.subscribed()
+    }, notAnswered)
+  }
+
+  /** The connection has failed, and `ready` sends everything again; or the topics have moved, and `retry` does. */
+  function notAnswered (error: unknown): void {
+    log.warn('subscriber', { err: error }, 'journal: the subscriber connection to Redis gave no answer')
+  }
+
+  return {
+    get healthy () { return healthy },
+    get connected () { return connection.status === 'ready' },
+    subscribe (topic, listener) {
+      listeners.set(topic, listener)
+      changed.add(topic)
+      schedule()
+    },
+    unsubscribe (topic) {
+      listeners.delete(topic)
+      changed.add(topic)
+      schedule()
+    },
+    /* c8 ignore next -- whether it was refused or not when its Cluster is looked at hangs on what else moves at the time */
+    retry () { if (refused) sendAgain() },
+    close () {
+      clearInterval(pinging)
+      listeners.clear()
+      connection.disconnect()
+    }
+  }
+}
+
+function bySlot (topics: string[]): Iterable<string[]> {
+  const slots = new Map<number, string[]>()
+  for (const topic of topics) {
+    const slot = slotOf(topic)
+    slots.set(slot, [...slots.get(slot) ?? [], topic])
+  }
+  return slots.values()
+}
+
+function * chunks (topics: string[]): Generator<string[]> {
+  for (let from = 0; from < topics.length; from += CHANNELS_PER_COMMAND) yield topics.slice(from, from + CHANNELS_PER_COMMAND)
+}

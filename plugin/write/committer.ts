@@ -1,0 +1,98 @@
+import type { Journal } from '../postgres/journal.js'
+import { createLane } from './lane.js'
+import type { Outcome, PendingEvent } from './line.js'
+
+export interface CommitterOptions {
+  /** How long an event that was not sent, or was refused, may wait for the database, in ms. */
+  writeRetryMs: number
+  /** How long an event that was sent and not answered may wait until it has been looked for, in ms. */
+  maxDoubtMs: number
+  /** How many bytes of payloads may wait in this process. */
+  maxPendingBytes: number
+}
+
+export interface Committer {
+  /**
+   * Takes an event into its message's line. Events of one message are committed in the order of these calls.
+   * `settle` gets `failed` at once when `maxPendingBytes` would be exceeded, or after `close`.
+   */
+  add (event: PendingEvent): void
+  /** Resolves when nothing waits any more. */
+  drained (): Promise<void>
+  /** Answers all that waits: what was not looked for by now will not be. What is under way is answered when it fails, or has succeeded. */
+  close (): void
+}
+
+/** Two lanes: while one waits for its commit to reach the disk, the other's rows are being sent. */
+const LANES = 2
+/** What an event costs beside its payload, so that a flood of empty ones is bounded too. */
+const EVENT_OVERHEAD_BYTES = 256
+
+/**
+ * Group commit. Events that arrive while a lane's INSERT is under way wait for it and share the next one; an event
+ * that finds its lane idle is sent in the same turn of the event loop. No timer is involved unless a try has failed.
+ *
+ * What became of an event is said by Postgres alone. Only for how long to ask is a matter of timers.
+ */
+export function createCommitter (journal: Journal, options: CommitterOptions): Committer {
+  let closed = false
+  let pendingBytes = 0
+  let pendingEvents = 0
+  let onDrained: Array<() => void> = []
+  let timer: NodeJS.Timeout | undefined
+  let timerAt = 0
+
+  function settle (event: PendingEvent, outcome: Outcome): void {
+    pendingBytes -= event.bytes + EVENT_OVERHEAD_BYTES
+    pendingEvents--
+    event.settle(outcome)
+    if (pendingEvents > 0) return
+    for (const resolve of onDrained) resolve()
+    onDrained = []
+  }
+
+  /** While nothing fails, this timer fires once in `writeRetryMs`: deadlines come in the order of the calls. */
+  function watch (at: number): void {
+    if (closed || at === Infinity || (timer !== undefined && timerAt <= at)) return
+    clearTimeout(timer)
+    timerAt = at
+    timer = setTimeout(() => {
+      timer = undefined
+      watch(Math.min(...lanes.map((lane) => lane.expire())))
+    }, Math.max(1, Math.ceil(at - performance.now())))
+  }
+
+  const lanes = Array.from({ length: LANES }, () => createLane({ journal, settle, watch, ...options }))
+
+  function whyNot (bytes: number): string | null {
+    if (closed) return 'the server is shutting down'
+    const isFull = pendingEvents > 0 && pendingBytes + bytes > options.maxPendingBytes
+    return isFull ? `more than maxPendingBytes (${options.maxPendingBytes}) wait for the database` : null
+  }
+
+  return {
+    add (event) {
+      const bytes = event.bytes + EVENT_OVERHEAD_BYTES
+      const problem = whyNot(bytes)
+      if (problem !== null) return event.settle({ kind: 'failed', sequenceNo: event.sequenceNo, error: new Error(problem) })
+      pendingBytes += bytes
+      pendingEvents++
+      event.deadline = performance.now() + options.writeRetryMs
+      lanes[laneOf(event.messageId)]?.add(event)
+      watch(event.deadline)
+    },
+    drained () {
+      return pendingEvents === 0 ? Promise.resolve() : new Promise((resolve) => { onDrained.push(resolve) })
+    },
+    close () {
+      closed = true
+      clearTimeout(timer)
+      for (const lane of lanes) lane.close()
+    }
+  }
+}
+
+/** A UUID's last digits are random in every version that is in use. */
+function laneOf (messageId: string): number {
+  return Number.parseInt(messageId.slice(-2), 16) % LANES
+}

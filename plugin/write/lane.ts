@@ -1,0 +1,379 @@
+import type { Appender, Refused } from '../postgres/appender.js'
+import { lockTimeout } from '../postgres/connection.js'
+import type { Journal } from '../postgres/journal.js'
+import { fenceOf, Line, type Outcome, type PendingEvent, type PendingGroup, type Verdict } from './line.js'
+import { failureKind, isUnsure } from '../postgres/failures.js'
+import { byPlace, isSame } from './sequence.js'
+
+export interface LaneOptions {
+  journal: Journal
+  settle (event: PendingEvent, outcome: Outcome): void
+  /** To have `expire` called at this time, on `performance.now()`'s clock, or earlier. */
+  watch (at: number): void
+  writeRetryMs: number
+  maxDoubtMs: number
+}
+
+export interface Lane {
+  add (event: PendingEvent): void
+  /** Answers what has waited for too long. Returns the time at which the next one will have. */
+  expire (): number
+  /** Answers all that is not under way. */
+  close (): void
+}
+
+/** Why a group is not in the journal. `clash`: an index has its row already, although its number was free. */
+type Problem = Refused | { reason: 'clash', error: Error }
+
+const MAX_BATCH_EVENTS = 1_000
+const MAX_BATCH_BYTES = 4 * 1024 * 1024
+const FIRST_RETRY_MS = 25
+const LAST_RETRY_MS = 1_000
+/** Whoever has less time left is given this. */
+const MIN_LOCK_TIMEOUT_MS = 20
+
+/** Writes the events of many messages, a batch at a time. A message whose row is locked steps aside, and the others go on. */
+export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }: LaneOptions): Lane {
+  const lockTimeoutMs = lockTimeout(writeRetryMs)
+  const lines = new Map<string, Line>()
+  const held = new Set<Line>()
+  let ready: Line[] = []
+  let running = false
+  let closed = false
+  /** Halved as long as batches fail for the sake of one event, until that one is found. */
+  let maxEvents = MAX_BATCH_EVENTS
+  let retryMs = FIRST_RETRY_MS
+  let endPause = (): void => {}
+  let holdTimer: NodeJS.Timeout | undefined
+
+  /** After `close`, everything is late. */
+  function clock (): number {
+    return closed ? Infinity : performance.now()
+  }
+
+  function start (): void {
+    if (running || ready.length === 0) return
+    running = true
+    run()
+  }
+
+  async function run (): Promise<void> {
+    await null // the calls of one turn share the first INSERT
+    while (ready.length > 0) {
+      try {
+        await journal.write(step)
+        retryMs = FIRST_RETRY_MS
+      } catch (error) {
+        await fail(error as Error) // neither pg nor this library rejects with anything else
+      }
+    }
+    running = false
+  }
+
+  /** The connection, the server or the moment is at fault. */
+  async function fail (error: Error): Promise<void> {
+    for (const line of ready) {
+      line.error ??= error
+      if (failureKind(error) === 'permanent') refuse(line, line.events, { kind: 'failed', error })
+    }
+    watch(expire())
+    if (ready.length === 0 || closed) return
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, retryMs * (0.5 + Math.random() / 2))
+      endPause = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+    retryMs = Math.min(retryMs * 2, LAST_RETRY_MS)
+  }
+
+  /** One batch. Its events are taken once there is a connection: until then they can be answered. */
+  async function step (appender: Appender): Promise<void> {
+    const now = clock()
+    const settling = ready.findIndex((line) => !line.mustSettle(now))
+    const count = Math.min(settling < 0 ? ready.length : settling, MAX_BATCH_EVENTS)
+    if (count > 0) await settleDoubts(appender, ready.splice(0, count))
+    else if (ready.length > 0) await write(appender, takeBatch(now))
+  }
+
+  function takeBatch (now: number): PendingGroup[] {
+    const groups: PendingGroup[] = []
+    let events = 0
+    let bytes = 0
+    for (const line of ready) {
+      if (events >= maxEvents || bytes >= MAX_BATCH_BYTES || line.mustSettle(now)) break
+      const group = line.take(maxEvents - events, MAX_BATCH_BYTES - bytes)
+      groups.push(group)
+      events += group.events.length
+      for (const event of group.events) bytes += event.bytes
+    }
+    ready.splice(0, groups.length)
+    return groups
+  }
+
+  async function write (appender: Appender, groups: PendingGroup[]): Promise<void> {
+    const leftMs = Math.min(...groups.map(({ events }) => Number(events[0]?.deadline))) - performance.now()
+    let refusals: ReadonlyMap<number, Refused>
+    try {
+      const waitMs = Math.ceil(Math.min(lockTimeoutMs, Math.max(MIN_LOCK_TIMEOUT_MS, leftMs)))
+      refusals = await appender.append(groups, waitMs, groups.some(({ line }) => line.wasHeld))
+    } catch (error) {
+      return await failedToWrite(appender, groups, error as Error) // neither pg nor this library rejects with anything else
+    }
+    maxEvents = Math.min(MAX_BATCH_EVENTS, maxEvents * 2)
+    const refused = new Map<PendingGroup, Refused>()
+    for (const [place, group] of groups.entries()) {
+      const refusal = refusals.get(place)
+      if (refusal === undefined) committed(group)
+      else if (refusal.reason === 'locked') hold(group.line, new Error('somebody holds a lock on the message'))
+      else refused.set(group, refusal)
+    }
+    if (refused.size > 0) await judge(appender, refused)
+  }
+
+  function committed ({ line, events }: PendingGroup): void {
+    const last = events.at(-1)
+    if (last?.writer != null) last.writer.next = last.sequenceNo + 1
+    line.shift(events.length)
+    for (const event of events) settle(event, { kind: 'committed', sequenceNo: event.sequenceNo, repeated: false })
+    if (line.state === 'ready') ready.push(line) // one that is idle is kept for its next event, until `expire` sees it so
+  }
+
+  async function failedToWrite (appender: Appender, groups: PendingGroup[], error: Error): Promise<void> {
+    const events = groups.flatMap((group) => group.events)
+    const [group] = groups
+    const kind = failureKind(error)
+    if (isUnsure(error)) for (const event of events) event.doubtfulSince ??= performance.now()
+    for (const { line } of groups) line.error = error
+    if (kind === 'transient' || kind === 'permanent') {
+      takeBack(groups)
+      throw error
+    }
+    if (events.length > 1 || group === undefined) {
+      maxEvents = Math.ceil(events.length / 2)
+      takeBack(groups)
+    } else if (kind === 'locked') {
+      hold(group.line, error)
+    } else if (kind === 'taken') {
+      await judge(appender, new Map([[group, { reason: 'clash', error }]]))
+    } else {
+      refuse(group.line, group.events, { kind: 'invalid', error })
+      takeBack(groups)
+    }
+  }
+
+  function takeBack (groups: readonly PendingGroup[]): void {
+    giveBack(groups.map(({ line }) => line))
+  }
+
+  /**
+   * Looks for events that were refused: one that is in the table under its number is in the journal. The others get higher
+   * numbers, or are refused for good.
+   */
+  async function judge (appender: Appender, problems: ReadonlyMap<PendingGroup, Problem>): Promise<void> {
+    const groups = [...problems.keys()]
+    const sought = groups.filter((group) => problems.get(group)?.reason === 'clash' || group.events.some(mayStand)).flatMap((group) => group.events)
+    let found: Awaited<ReturnType<Appender['findTaken']>>
+    try {
+      found = sought.length === 0 ? { taken: [], newest: new Map() } : await appender.findTaken(sought)
+    } catch (error) {
+      takeBack(groups)
+      throw error
+    }
+    const rowOf = byPlace(found.taken)
+    for (const [{ line, messageId, events }, problem] of problems) {
+      const standing = events.filter((event) => mayStand(event) && isSame(rowOf(event), event))
+      remove(line, standing)
+      for (const event of standing) settle(event, { kind: 'committed', sequenceNo: event.sequenceNo, repeated: event.doubtfulSince === null })
+      const rest = events.filter((event) => !standing.includes(event))
+      if (problem.reason === 'taken') {
+        renumber(rest, problem.lastNo)
+      } else if (problem.reason !== 'clash') {
+        if (problem.reason !== 'locked') refuse(line, rest, { kind: problem.reason })
+      } else if (rest.some((event) => rowOf(event) === undefined)) {
+        refuse(line, rest, { kind: 'invalid', error: problem.error }) // it is an index of the app's own
+      } else {
+        renumber(rest, Number(found.newest.get(messageId)))
+      }
+      giveBack([line])
+    }
+  }
+
+  /**
+   * The doubtful events of these lines. Once the message's number is raised over theirs, those that are not in the table cannot
+   * come into it any more.
+   */
+  async function settleDoubts (appender: Appender, settling: Line[]): Promise<void> {
+    const fences = settling.flatMap((line) => line.fence() ?? [])
+    for (const line of settling) line.beBusy(line.doubtful().length)
+    let locked: ReadonlySet<number>
+    let rowOf: ReturnType<typeof byPlace>
+    try {
+      locked = await appender.fence(fences, lockTimeoutMs)
+      const sought = settling.flatMap((line, place) => locked.has(place) ? [] : line.doubtful())
+      rowOf = byPlace(sought.length === 0 ? [] : (await appender.findTaken(sought)).taken)
+    } catch (error) {
+      giveBack(settling)
+      throw error
+    }
+    for (const [place, line] of settling.entries()) {
+      const sequenceNo = Number(fences[place]?.sequenceNo)
+      if (locked.has(place)) hold(line, new Error('somebody holds a lock on the message'))
+      else fenced(line, sequenceNo, rowOf)
+    }
+  }
+
+  function fenced (line: Line, fencedNo: number, rowOf: ReturnType<typeof byPlace>): void {
+    const now = clock()
+    const doubtful = line.doubtful()
+    const standing = doubtful.filter((event) => isSame(rowOf(event), event))
+    const absent = doubtful.filter((event) => !standing.includes(event))
+    const { verdict } = line
+    line.due = line.verdict = null
+    remove(line, standing)
+    for (const event of standing) settle(event, { kind: 'committed', sequenceNo: event.sequenceNo, repeated: false })
+    for (const event of absent) {
+      event.doubtfulSince = null
+      if (event.writer !== null) event.writer.next = Math.max(event.writer.next, fencedNo + 1)
+    }
+    if (verdict !== null) refuse(line, absent, verdict)
+    else refuse(line, absent.filter((event) => event.deadline <= now), failure(line))
+    giveBack([line])
+  }
+
+  /** An event that may not be in the journal any more; one that may be in it, or come into it, must be fenced off first. */
+  function refuse (line: Line, events: readonly PendingEvent[], verdict: Verdict): void {
+    // Nobody's statement can write for a message that is not there, or in the name of a lease that is over
+    const isFinal = verdict.kind === 'missing' || verdict.kind === 'fenced'
+    const refused = events.filter((event) => isFinal || event.doubtfulSince === null)
+    if (refused.length < events.length) line.verdict = verdict
+    remove(line, refused)
+    for (const event of refused) settle(event, { ...verdict, sequenceNo: event.sequenceNo })
+  }
+
+  function hold (line: Line, error: Error): void {
+    line.error = error
+    line.sent = 0
+    answerLate(line)
+    if (line.isEmpty()) {
+      lines.delete(line.messageId)
+      return
+    }
+    line.hold(performance.now())
+    held.add(line)
+    scheduleHeld()
+  }
+
+  function scheduleHeld (): void {
+    clearTimeout(holdTimer)
+    if (held.size === 0 || closed) return
+    const next = Math.min(...[...held].map((line) => line.heldUntil))
+    holdTimer = setTimeout(() => {
+      const now = performance.now()
+      for (const line of held) {
+        if (line.heldUntil > now) continue
+        held.delete(line)
+        line.state = 'ready'
+        ready.push(line)
+      }
+      scheduleHeld()
+      start()
+    }, Math.max(1, Math.ceil(next - performance.now())))
+  }
+
+  /** Lines whose events are not under way any more, and come before all others. */
+  function giveBack (given: readonly Line[]): void {
+    for (const line of given) {
+      line.state = 'ready'
+      line.sent = 0
+      watch(answerLate(line))
+      if (line.isEmpty()) lines.delete(line.messageId)
+    }
+    ready = [...given.filter((line) => !line.isEmpty()), ...ready]
+  }
+
+  /** Answers the events that have waited for too long and are not under way. Returns when the next one will have. */
+  function answerLate (line: Line): number {
+    const now = clock()
+    const waiting = line.state === 'busy' ? line.events.slice(line.sent) : [...line.events]
+    const late = waiting.filter((event) => endOf(event) <= now)
+    remove(line, late)
+    for (const event of late) {
+      if (event.doubtfulSince === null) {
+        settle(event, { ...failure(line), sequenceNo: event.sequenceNo })
+        continue
+      }
+      if (!closed) line.due = fenceOf(event, line.due)
+      settle(event, { kind: 'unknown', sequenceNo: event.sequenceNo, error: failure(line).error })
+    }
+    if (closed) line.due = null
+    return Math.min(...waiting.map((event) => late.includes(event) ? Infinity : endOf(event)))
+  }
+
+  function endOf ({ deadline, doubtfulSince }: PendingEvent): number {
+    return doubtfulSince === null ? deadline : doubtfulSince + maxDoubtMs
+  }
+
+  function expire (): number {
+    let next = Infinity
+    for (const line of lines.values()) {
+      if (line.state !== 'idle') next = Math.min(next, answerLate(line))
+      if (!line.isEmpty() || line.state === 'busy') continue
+      lines.delete(line.messageId)
+      held.delete(line)
+    }
+    ready = ready.filter((line) => !line.isEmpty())
+    return next
+  }
+
+  return {
+    add (event) {
+      const { messageId } = event
+      let line = lines.get(messageId)
+      if (line === undefined) {
+        line = new Line(messageId)
+        lines.set(messageId, line)
+      }
+      line.add(event)
+      if (line.state === 'idle') {
+        line.state = 'ready'
+        ready.push(line)
+      }
+      start()
+    },
+    expire,
+    close () {
+      closed = true
+      expire()
+      clearTimeout(holdTimer)
+      endPause()
+    }
+  }
+}
+
+/** Whether a row with the event's number, type and payload is the event: it was sent before, or its number is the app's. */
+function mayStand ({ doubtfulSince, writer }: PendingEvent): boolean {
+  return doubtfulSince !== null || writer === null
+}
+
+function remove (line: Line, events: readonly PendingEvent[]): void {
+  if (events.length === 0) return
+  const gone = new Set(events)
+  line.events = line.events.filter((event) => !gone.has(event))
+}
+
+/** None of the events is in the journal, or can come into it: the next numbers are theirs, as if they had been recorded one by one. */
+function renumber (events: readonly PendingEvent[], lastNo: number): void {
+  let newest = lastNo
+  for (const event of events) {
+    event.doubtfulSince = null
+    if (event.writer !== null) event.writer.next = lastNo + 1
+    else if (event.sequenceNo <= newest) event.sequenceNo = newest + 1
+    newest = Math.max(newest, event.sequenceNo)
+  }
+}
+
+function failure (line: Line): { kind: 'failed', error: Error } {
+  return { kind: 'failed', error: line.error ?? new Error('the database did not take it in time') }
+}

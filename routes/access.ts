@@ -1,0 +1,40 @@
+import type { FastifyRequest } from 'fastify'
+import { DatabaseUnavailableError, MessageNotFoundError, UnauthenticatedError } from '../plugin/errors.js'
+import type { Journal, MessageState } from '../plugin/postgres/journal.js'
+import type { Authorize, JournalOptions } from '../plugin/options.js'
+import { causeOf } from '../plugin/postgres/failures.js'
+import { userIdText } from '../plugin/user-id.js'
+
+/** Who may see what. */
+export interface Access {
+  /** The caller's id; `null` when `identify` is false. @throws UnauthenticatedError, InvalidUserIdError */
+  identify (request: FastifyRequest): Promise<string | null>
+  /** @throws MessageNotFoundError, for a message that does not exist and for one that is not the caller's alike; DatabaseUnavailableError */
+  findMessage (request: FastifyRequest, userId: string | null, messageId: string, action: Action): Promise<MessageState>
+}
+
+export type Action = Parameters<Authorize>[2]
+
+export function createAccess (journal: Pick<Journal, 'findMessage'>, { identify, authorize }: Pick<JournalOptions, 'identify' | 'authorize'>): Access {
+  async function isAllowed (request: FastifyRequest, userId: string | null, { messageId, userId: owner, status, createdAt }: MessageState, action: Action): Promise<boolean> {
+    const message = { messageId, userId: owner, status, createdAt }
+    if (authorize !== undefined) return await authorize(request, message, action)
+    return identify === false || message.userId === userId
+  }
+
+  return {
+    async identify (request) {
+      if (identify === false) return null
+      const userId = userIdText(await identify(request))
+      if (userId === null) throw new UnauthenticatedError()
+      return userId
+    },
+    async findMessage (request, userId, messageId, action) {
+      const message = await journal.findMessage(messageId).catch((cause: unknown) => {
+        throw new DatabaseUnavailableError({ cause: causeOf(cause) })
+      })
+      if (message === null || !await isAllowed(request, userId, message, action)) throw new MessageNotFoundError()
+      return message
+    }
+  }
+}

@@ -1,0 +1,45 @@
+import type { FastifyReply } from 'fastify'
+import { hasLeft, onceGone } from '../plugin/read/client-gone.js'
+import type { Feeds } from '../plugin/read/feeds.js'
+import type { JournalOptions } from '../plugin/options.js'
+import { turnAway } from './overload.js'
+import type { Slots } from './connection-limit.js'
+import type { Place } from '../plugin/read/tail.js'
+import type { Viewers } from '../plugin/read/viewers.js'
+
+/** What a request asks to read. */
+export interface Target<Position> {
+  /** Whose slot it takes; `null`: nobody's. */
+  userId: string | null
+  feeds: Feeds<Position>
+  key: string
+  /** Called once the reader has a slot. */
+  place: () => Place<Position> | Promise<Place<Position>>
+}
+
+/**
+ * Answers with a stream, for each of the routes alike: the user's slot, a client that has left meanwhile, and a reader
+ * who cannot be served now. `find` resolves with `null` when it has answered already.
+ */
+export type ServeStream = <Position>(reply: FastifyReply, find: () => Promise<Target<Position> | null>) => Promise<FastifyReply>
+
+export function createServeStream (viewers: Viewers, slots: Slots, overload: JournalOptions['overload']): ServeStream {
+  async function open<Position> (reply: FastifyReply, { userId, feeds, key, place }: Target<Position>): Promise<FastifyReply> {
+    const giveBack = await slots.take(userId)
+    if (hasLeft(reply.raw)) {
+      giveBack()
+      return reply.hijack() // the client has left meanwhile
+    }
+    onceGone(reply.raw, giveBack)
+    return viewers.open(reply, feeds, key, await place())
+  }
+
+  return async (reply, find) => {
+    try {
+      const target = await find()
+      return target === null ? reply : await open(reply, target)
+    } catch (error) {
+      return turnAway(reply, error, overload)
+    }
+  }
+}

@@ -1,0 +1,2 @@
+import './notification-log.cases.js'
+import './notification-publisher.cases.js'

@@ -1,0 +1,154 @@
+import { createServer, connect } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { test } from 'tap'
+import { startApp, USER_HEADER } from '../helper/app.js'
+import { createTestDatabase } from '../helper/database.js'
+import { listenOnFreePort } from '../helper/free-port.js'
+import { eventually } from '../helper/journal.js'
+import { holdLock } from '../helper/locks.js'
+import { observe } from '../helper/writing.js'
+
+/** What an app may do to its database and to its pool. */
+
+test('an app\'s own columns may have any name', async (t) => {
+  const { app, databaseUrl } = await startApp(t)
+  const database = await observe(t, databaseUrl)
+  await database.query(`
+    alter table messages add column id bigint, add column number int, add column type text, add column body text, add column writer text,
+      add column place int, add column ids uuid[], add column locked boolean, add column written int, add column newest int`)
+  const message = await app.journal.openMessage({ userId: 'ada' })
+
+  t.equal(await message.record('answer', { n: 0 }), true)
+  t.strictSame(await Promise.all([1, 2].map(async (n) => await message.record('answer', { n }))), [true, true])
+  const { release } = await holdLock(t, databaseUrl, 'select from messages where message_id = $1 for update', [message.messageId])
+  const waiting = message.record('answer', { n: 3 })
+  await delay(100) // it has looked at the locked row
+  await release()
+  t.equal(await waiting, true)
+  await database.query('update messages set last_no = null')
+  t.equal(await message.end(), true)
+
+  t.strictSame((await database.rows(message.messageId)).map(({ payload }) => payload), ['{"n":0}', '{"n":1}', '{"n":2}', '{"n":3}', '{"type":"end"}'])
+})
+
+test('an event is recorded in a session that has lost its statements, whatever isolation level its transactions begin under', async (t) => {
+  const databaseUrl = await createTestDatabase(t)
+  const database = await observe(t, databaseUrl)
+  await database.query(`
+    do $$ begin
+      execute format('alter database %I set default_transaction_isolation = %L', current_database(), 'repeatable read');
+    end $$`)
+  const { app } = await startApp(t, { databaseUrl })
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  t.equal(await message.record('answer', { n: 0 }), true)
+
+  for (const n of [1, 2, 3]) {
+    const clients = await Promise.all(Array.from({ length: app.pg.pool.totalCount }, async () => await app.pg.pool.connect()))
+    for (const client of clients) {
+      await client.query('discard all')
+      client.release()
+    }
+    t.equal(await message.record('answer', { n }), true)
+  }
+
+  t.strictSame((await database.rows(message.messageId)).map(({ payload }) => payload), [0, 1, 2, 3].map((n) => `{"n":${n}}`))
+})
+
+test('an event that is written on a client which the app has given back within a transaction is committed all the same, or false', async (t) => {
+  const { app, databaseUrl } = await startApp(t)
+  const database = await observe(t, databaseUrl)
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  const leave = async (): Promise<void> => {
+    const clients = await Promise.all(Array.from({ length: 10 }, async () => await app.pg.pool.connect()))
+    for (const client of clients) {
+      await client.query('begin; select 1')
+      client.release()
+    }
+  }
+
+  await leave()
+  t.equal(await message.record('answer', { n: 0 }), true)
+  await leave()
+  t.strictSame(await Promise.all([1, 2].map(async (n) => await message.record('answer', { n }))), [true, true])
+
+  t.strictSame((await database.rows(message.messageId)).map(({ payload }) => payload), [0, 1, 2].map((n) => `{"n":${n}}`))
+})
+
+test('a rule of the app\'s own on the events keeps no message from being stopped, or from ending as stale', async (t) => {
+  const { app, url, databaseUrl } = await startApp(t, { heartbeatMs: 100, producerIdleMs: 600, reconcileMs: 50 })
+  const database = await observe(t, databaseUrl)
+  await database.query(`
+    create table audit (message_id uuid, sequence_no int);
+    create rule audit as on insert to message_events do also insert into audit values (new.message_id, new.sequence_no)`)
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  t.equal(await message.record('answer', {}), true)
+  const dead = await database.addMessage()
+  await database.query('update messages set epoch = 1, heartbeat_at = now() - interval \'1 hour\' where message_id = $1', [dead])
+
+  const stopped = await fetch(`${url}/api/messages/${message.messageId}/stop`, { method: 'POST', headers: { [USER_HEADER]: 'ada' } })
+  await eventually(async () => (await database.message(dead))?.status === 'failed')
+
+  t.equal(stopped.status, 202)
+  t.strictSame((await database.rows(message.messageId)).map(({ sequence_no: no }) => no), [0, 1])
+  t.strictSame(await database.query('select sequence_no from audit order by message_id = $1, sequence_no', [message.messageId]), [0, 0, 1].map((no) => ({ sequence_no: no })))
+})
+
+test('a program cannot take a number behind which a message has no room for its end', async (t) => {
+  const { app, databaseUrl } = await startApp(t)
+  const database = await observe(t, databaseUrl)
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  const insert = async (number: number): Promise<unknown> => await database.query('insert into message_events (message_id, sequence_no, event_type) values ($1, $2, \'answer\')', [message.messageId, number])
+
+  await t.rejects(insert(2_000_000_001), { code: '23514', constraint: 'message_events_sequence_no_check' })
+  await insert(2_000_000_000)
+
+  t.equal(await message.end(), true)
+  t.strictSame((await database.rows(message.messageId)).map(({ sequence_no: no }) => no), [2_000_000_000, 2_000_000_001])
+})
+
+const FIELDS = 'SFATAL\0C08P01\0Mserver conn crashed?\0\0'
+/** An ErrorResponse as PgBouncer's when its connection to Postgres breaks. */
+const POOLER_LOST_ITS_SERVER = Buffer.from(`E\0\0\0${String.fromCharCode(4 + FIELDS.length)}${FIELDS}`)
+
+test('what a pooler says of a connection that broke behind a commit is no answer: the event is in the journal once', async (t) => {
+  const databaseUrl = await createTestDatabase(t)
+  const target = new URL(databaseUrl)
+  let word: string | null = null
+  const pooler = createServer((client) => {
+    const server = connect({ host: target.hostname, port: Number(target.port) })
+    let isCut = false
+    client.on('data', (chunk) => {
+      if (word !== null && chunk.includes(word)) {
+        isCut = true
+        word = null
+      }
+      server.write(chunk)
+    })
+    server.on('data', (chunk) => {
+      if (isCut) client.end(POOLER_LOST_ITS_SERVER)
+      else client.write(chunk)
+    })
+    for (const [one, other] of [[client, server], [server, client]] as const) {
+      one.on('error', () => {})
+      one.on('close', () => { other.destroy() })
+    }
+  })
+  const url = new URL(databaseUrl)
+  url.hostname = '127.0.0.1'
+  url.port = String(await listenOnFreePort(pooler))
+  t.teardown(() => { pooler.close() })
+  const { app } = await startApp(t, { databaseUrl: url.href })
+  const database = await observe(t, databaseUrl)
+  const message = await app.journal.openMessage({ userId: 'ada' })
+
+  word = '{"n":0}'
+  t.equal(await message.record('answer', { n: 0 }), true)
+  word = '{"n":2}'
+  t.strictSame(await Promise.all([1, 2, 3].map(async (n) => await message.record('answer', { n }))), [true, true, true])
+  t.strictSame((await database.rows(message.messageId)).map(({ payload }) => payload), [0, 1, 2, 3].map((n) => `{"n":${n}}`))
+
+  word = 'commit\0'
+  const opened = await app.journal.openMessage({ userId: 'ada' })
+  t.equal(word, null)
+  t.strictSame(await database.query('select message_id from messages order by created_at'), [message, opened].map(({ messageId }) => ({ message_id: messageId })))
+})

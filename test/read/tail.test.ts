@@ -1,0 +1,5 @@
+import './tail.cases.js'
+import './tail-bytes.cases.js'
+import './tail-replay.cases.js'
+import './tail-terminal.cases.js'
+import '../wire/seed-wire.cases.js'

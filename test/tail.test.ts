@@ -1,5 +1,0 @@
-import './tail.cases.js'
-import './tail-bytes.cases.js'
-import './tail-replay.cases.js'
-import './tail-terminal.cases.js'
-import './seed-wire.cases.js'

@@ -1,2 +1,0 @@
-import './user-log.cases.js'
-import './user-publisher.cases.js'
