@@ -1,5 +1,4 @@
 import { createError } from '@fastify/error'
-import type { Refusal } from './postgres/appender.js'
 
 /**
  * Every error this library throws or answers with. Each one is a row in the README's table "Errors":
@@ -49,11 +48,6 @@ export const StoppedError = createError(
 /** The reason of `message.signal` when the message has another producer now, was ended for this one, or was deleted. */
 export const FencedError = createError(
   'FST_JOURNAL_FENCED', 'Message %s is not this producer\'s any more', 409)
-
-/** Why a message is not its producer's any more. */
-export function refusedError (refusal: Refusal, messageId: string): Error {
-  return refusal === 'stopped' ? new StoppedError(messageId) : new FencedError(messageId)
-}
 
 export const TooManyConnectionsError = createError(
   'FST_JOURNAL_TOO_MANY_CONNECTIONS', 'You have %s open streams already, which is the limit', 429)

@@ -32,9 +32,9 @@ const plugin = Object.assign(register, { messageJournal: register, errors })
 export default plugin
 export { plugin as messageJournal, plugin as 'module.exports' }
 export type { AuthorizedMessage, Authorize, Identify, MessageJournalOptions, PublicError, TakeOver, UserId } from './options.js'
-export type { Message } from './messages/message.js'
+export type { Message } from './message-handle.js'
 export type { OpenMessageOptions, Produce } from './messages/producers.js'
-export type { MessageStatus } from './postgres/journal.js'
+export type { MessageStatus } from './wire/status.js'
 export type { RecordEvent } from './write/recorder.js'
 export type { Approval, ApprovalOptions, ClearApproval, RequestApproval } from './notifications/approvals.js'
 export type { ReportProgress, TaskOptions, TrackTask } from './notifications/tasks.js'

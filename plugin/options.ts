@@ -2,9 +2,8 @@ import { KindGuard, Type, type Static, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
 import type { FastifyRequest } from 'fastify'
 import { InvalidOptionError } from './errors.js'
-import type { MessageStatus } from './postgres/journal.js'
-import type { Message } from './messages/message.js'
-import { MAX_RETENTION_DAYS } from './ops/retention.js'
+import type { MessageStatus } from './wire/status.js'
+import type { Message } from './message-handle.js'
 import { shown } from './wire/text.js'
 
 /** What `authorize` is told of the message. */
@@ -31,6 +30,9 @@ export type PublicError = (error: unknown, about: { userId: string | null, messa
  */
 export type TakeOver = (message: Message, about: { lost: 'stale' | 'closed' }) => Continue | Promise<Continue>
 export type Continue = ((message: Message) => unknown) | null
+
+/** A century; Postgres' clock does not go back as far as the largest integer. */
+export const MAX_RETENTION_DAYS = 36_500
 
 function fn<T> (description: string) {
   return Type.Unsafe<T>(Type.Function([], Type.Unknown(), { description }))

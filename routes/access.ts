@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { DatabaseUnavailableError, MessageNotFoundError, UnauthenticatedError } from '../plugin/errors.js'
-import type { Journal, MessageState } from '../plugin/postgres/journal.js'
+import type { Journal } from '../plugin/postgres/journal.js'
+import type { MessageState } from '../plugin/postgres/rows.js'
 import type { Authorize, JournalOptions } from '../plugin/options.js'
 import { causeOf } from '../plugin/postgres/failures.js'
 import { userIdText } from '../plugin/user-id.js'

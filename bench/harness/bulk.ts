@@ -1,6 +1,5 @@
 import pg from 'pg'
-import type { Filling } from './filling.js'
-import { setNumbers, withoutTriggers } from './tables.js'
+import { type Filling, setNumbers, withoutTriggers } from './tables.js'
 import { EVENT_TYPE, END_PAYLOAD, END_TYPE, messageIdSql, payloadSql, USER_ID } from './workload.js'
 
 /** A session's memory for building an index. */

@@ -1,12 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Bench } from './bench.js'
+import { CheckError } from './check-error.js'
 import { connectRedis } from './redis.js'
 import { keyOf, messageIdSql, PAYLOAD_BYTES, payloadOf, payloadSql } from './workload.js'
-
-/** What a measurement found wrong; it fails the run. */
-export class CheckError extends Error {
-  override readonly name = 'CheckError'
-}
 
 const PUBLISH_TIMEOUT_MS = 5_000
 const PUBLISH_POLL_MS = 20

@@ -1,16 +1,6 @@
 import type { Bench } from './bench.js'
-import { setNumbers } from './tables.js'
+import { setNumbers, type Filling } from './tables.js'
 import { END_PAYLOAD, END_TYPE, EVENT_TYPE, messageIdSql, payloadSql, USER_ID } from './workload.js'
-
-export interface Filling {
-  /** The index of the first message; see {@link messageIdOf}. */
-  first?: number
-  messages: number
-  /** How many events each has. */
-  rows: number
-  /** True: the last row is a terminal event, and the status says so. */
-  finished: boolean
-}
 
 /**
  * Rows as the contenders would have written them, message by message, by the server itself; then on disk, and known to the planner. The zero

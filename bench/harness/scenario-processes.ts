@@ -1,4 +1,4 @@
-import { CheckError } from './checks.js'
+import { CheckError } from './check-error.js'
 import { startRemote, type Methods, type Remote } from './remote.js'
 import type { RemoteRuntime, RuntimeConfig, RuntimeMethods } from './runtime.js'
 

@@ -1,7 +1,16 @@
-import type { Filling } from './filling.js'
 import { messageIdOf } from './workload.js'
 
 /** What differs between the tables of one revision and another stands here. */
+
+export interface Filling {
+  /** The index of the first message; see {@link messageIdOf}. */
+  first?: number
+  messages: number
+  /** How many events each has. */
+  rows: number
+  /** True: the last row is a terminal event, and the status says so. */
+  finished: boolean
+}
 
 type Query = (sql: string, values?: unknown[]) => Promise<unknown[]>
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Bench } from '../harness/bench.js'
-import { CheckError } from '../harness/checks.js'
+import { CheckError } from '../harness/check-error.js'
 import { fill } from '../harness/filling.js'
 import { needSockets } from '../harness/open-files.js'
 import type { Remote } from '../harness/remote.js'

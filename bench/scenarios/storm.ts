@@ -1,7 +1,7 @@
 import { freePort } from '../../servers/server-process.js'
 import type { Bench } from '../harness/bench.js'
 import { fillInBulk } from '../harness/bulk.js'
-import { CheckError } from '../harness/checks.js'
+import { CheckError } from '../harness/check-error.js'
 import { needSockets } from '../harness/open-files.js'
 import type { Remote } from '../harness/remote.js'
 import type { Measure, Sample, Scenario } from '../harness/scenario.js'

@@ -1,18 +1,4 @@
-import type { Passage } from './passages.js'
-
-/** One event of an answer, as it is recorded; `type` is the event's type as well. */
-export type Step =
-  | { type: 'answer', answer: string }
-  | { type: 'source', source: string }
-  | { type: 'approval', approvalId: string, action: Action }
-  /** Ends the message; what stands behind it is said once the message is opened again. */
-  | { type: 'end', reason: 'approval' }
-
-/** What the demo does only when its user allows it. */
-export interface Action {
-  tool: string
-  title: string
-}
+import type { Passage, Step } from './step.js'
 
 /** Knows all it will say before its first word: whoever has the plan can go on with the answer after any of its events. */
 export interface PlannedAnswerer {

@@ -1,6 +1,6 @@
 import OpenAI from 'openai'
 import { AnswerError, type LiveAnswerer } from './answerer.js'
-import type { Passage } from './passages.js'
+import type { Passage } from './step.js'
 
 /** Local models have a small context. */
 const mostPassages = 5

@@ -1,13 +1,8 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import type { PlannedAnswerer, Step } from './answerer.js'
+import type { PlannedAnswerer } from './answerer.js'
+import type { Passage, Step } from './step.js'
 import { createRanking } from './bm25.js'
-
-/** A quotation. `source` names author, work, place in it and year, or the user's file. */
-export interface Passage {
-  source: string
-  text: string
-}
 
 const files = ['fiction.txt', 'ideas.txt', 'verse.txt']
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import type { Action, Step } from './answerer.js'
-import { sayingOf, workOf, type Passage } from './passages.js'
+import type { Action, Step, Passage } from './step.js'
+import { sayingOf, workOf } from './passages.js'
 
 /** What a user's wish to do something in the world comes to: a question to the user first. Nothing is ever done, of course. */
 

@@ -1,5 +1,5 @@
 import type { Pool } from 'pg'
-import type { Action, Step } from '../answers/answerer.js'
+import type { Action, Step } from '../answers/step.js'
 
 /** An answer that somebody has to go on with. */
 export interface OpenAnswer {

@@ -1,6 +1,6 @@
 import type { Pool } from 'pg'
 import { termsOf } from '../answers/bm25.js'
-import type { Passage } from '../answers/passages.js'
+import type { Passage } from '../answers/step.js'
 
 export interface Upload {
   uploadId: string

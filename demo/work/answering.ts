@@ -1,8 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import type { Message } from '../../plugin/index.js'
-import { AnswerError, type Action, type Answerer, type Step } from '../answers/answerer.js'
+import { AnswerError, type Answerer } from '../answers/answerer.js'
+import type { Action, Step, Passage } from '../answers/step.js'
 import { pace } from '../answers/pace.js'
-import { createPassageFinder, loadPassages, type Passage } from '../answers/passages.js'
+import { createPassageFinder, loadPassages } from '../answers/passages.js'
 import { needsPermission, planDecision, planPermission } from '../answers/permission.js'
 import type { AnswerStore, OpenAnswer } from '../store/answers.js'
 

@@ -1,8 +1,10 @@
 import { encodeEnvelope } from '../wire/envelope.js'
-import type { Decided, Decision, Journal, JournalRow, LockedMessage } from '../postgres/journal.js'
+import type { Journal } from '../postgres/journal.js'
+import type { Decided, Decision, JournalRow, LockedMessage } from '../postgres/rows.js'
 import { messageTopic } from '../wire/names.js'
 import type { Publisher } from '../redis/publisher.js'
-import type { EndStatus, Terminal } from './terminal-events.js'
+import type { Terminal } from './terminal-events.js'
+import type { EndStatus } from '../wire/status.js'
 
 /**
  * Ends messages for producers that cannot, or should not, do it themselves. Whether it comes to that is decided under the

@@ -1,6 +1,7 @@
 import { FencedError } from '../errors.js'
 import { endAsItIs, endWith, type Finisher } from './finisher.js'
-import type { Candidate, Decision, Journal, LockedMessage } from '../postgres/journal.js'
+import type { Journal } from '../postgres/journal.js'
+import type { Candidate, Decision, LockedMessage } from '../postgres/rows.js'
 import type { LimitedLog } from '../util/rate-limited-logger.js'
 import type { OwnedMessage } from './message.js'
 import type { JournalOptions, TakeOver } from '../options.js'

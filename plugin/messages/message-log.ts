@@ -1,5 +1,6 @@
 import { decodeEnvelope } from '../wire/envelope.js'
-import type { Journal, JournalFrames, JournalRow, ReadState } from '../postgres/journal.js'
+import type { Journal } from '../postgres/journal.js'
+import type { JournalFrames, JournalRow, ReadState } from '../postgres/rows.js'
 import type { Announcement, Log, Page } from '../read/event-log.js'
 import { encodeFrame } from '../wire/sse.js'
 import type { TerminalTypes } from '../wire/terminal-types.js'

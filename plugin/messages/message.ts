@@ -1,51 +1,18 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Ending, Refusal } from '../postgres/appender.js'
-import { FencedError, refusedError } from '../errors.js'
+import type { Message } from '../message-handle.js'
+import { FencedError, StoppedError } from '../errors.js'
 import { endAsItIs, endWith, type Finisher } from './finisher.js'
-import type { Journal, OpenedMessage } from '../postgres/journal.js'
+import type { Journal } from '../postgres/journal.js'
+import type { OpenedMessage } from '../postgres/rows.js'
 import type { Writer } from '../write/line.js'
 import { isPlainObject } from '../wire/payload.js'
 import { defaultPublicError, publicText, type PublicTextContext } from '../public-error.js'
 import type { Reason, Recorder } from '../write/recorder.js'
 import type { TerminalTypes } from '../wire/terminal-types.js'
-import { completed, failed, inAscii, reasonOf, SILENT, type EndStatus, type Terminal } from './terminal-events.js'
+import { completed, failed, inAscii, reasonOf, SILENT, type Terminal } from './terminal-events.js'
+import type { EndStatus } from '../wire/status.js'
 import { isEventType, storable } from '../wire/text.js'
-
-/** A message that this process is producing. Its numbers are kept here; nothing of it throws or rejects. */
-export interface Message {
-  readonly messageId: string
-  readonly userId: string | null
-  /** The number of the newest event that was in the journal when the message was opened, or that this producer has recorded since; -1: none. */
-  readonly lastSequenceNo: number
-  /**
-   * Aborts when the producer should stop. Its reason is a StoppedError, a FencedError (another writer has taken the
-   * message over, or it was ended because this process gave no sign of life) or a ClosedError (the server shuts down).
-   */
-  readonly signal: AbortSignal
-  /**
-   * Journals and publishes the next event. Numbers are allotted in the order of the calls, of which many may be in
-   * flight, and the events are committed in that order.
-   * @returns `true` exactly when the event is committed; `false` after `end` or `fail`, and as `recordEvent` has it.
-   */
-  record (eventType: string, payload?: object): Promise<boolean>
-  /**
-   * A sign of life, for a producer that has nothing to record for a while: before the first event for `producerIdleMs`, between
-   * events for `producerSilenceMs`.
-   * @returns whether it is committed; `false` when the message is not this producer's any more, or Postgres cannot be asked.
-   */
-  touch (): Promise<boolean>
-  /**
-   * The durable terminal event `{"type":"end", …payload}` and the status `complete`, in one transaction. A `type` in the
-   * payload is left out, and so is, with a line in the log, a payload that is no plain object or cannot be stored.
-   * @returns whether it is committed; `false` when the message has ended already.
-   */
-  end (payload?: object): Promise<boolean>
-  /**
-   * The durable terminal event `{"type":"error","error":…,"code":"producer_failed"}` and the status `failed`, in one
-   * transaction. Readers see the text that the option `publicError` makes of `error`.
-   */
-  fail (error: unknown): Promise<boolean>
-}
 
 export interface MessageContext extends PublicTextContext {
   journal: Pick<Journal, 'touch'>
@@ -239,4 +206,9 @@ export function createMessage (identity: { messageId: string, userId: string | n
 
 function isLost (reason: Reason | null): reason is Refusal {
   return reason !== null && LOST.has(reason)
+}
+
+/** Why a message is not its producer's any more. */
+export function refusedError (refusal: Refusal, messageId: string): Error {
+  return refusal === 'stopped' ? new StoppedError(messageId) : new FencedError(messageId)
 }

@@ -16,7 +16,7 @@ import { createReadQueue } from '../read/read-queue.js'
 import { createReconciler } from './reconciler.js'
 import { createRecorder, type RecordEvent } from '../write/recorder.js'
 import { createStopper, type Stopper } from './stop.js'
-import type { Subscriber } from '../redis/subscriber.js'
+import type { Subscriber } from '../redis/topic.js'
 import { createTerminalTypes, type TerminalTypes } from '../wire/terminal-types.js'
 
 /** The first pipe: messages, in the journal. */

@@ -2,12 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import {
   ClosedError, DatabaseUnavailableError, FencedError, InvalidMessageIdError, InvalidOptionError, MessageExistsError, NotOwnerError, OutcomeUnknownError,
-  StoppedError, refusedError
+  StoppedError
 } from '../errors.js'
 import { endWith } from './finisher.js'
-import type { Journal, OpenedMessage } from '../postgres/journal.js'
+import type { Journal } from '../postgres/journal.js'
+import type { OpenedMessage } from '../postgres/rows.js'
 import { canonicalMessageId, newMessageId } from '../wire/names.js'
-import { createMessage, type Message, type MessageContext, type OwnedMessage } from './message.js'
+import { createMessage, refusedError, type MessageContext, type OwnedMessage } from './message.js'
+import type { Message } from '../message-handle.js'
 import type { JournalOptions } from '../options.js'
 import { causeOf, isUnsure } from '../postgres/failures.js'
 import { defaultPublicError } from '../public-error.js'

@@ -1,6 +1,7 @@
 import type { Feeds } from '../read/feeds.js'
 import { endAsItIs, endWith, type Finisher } from './finisher.js'
-import type { Decision, Inspection, Journal, LockedMessage } from '../postgres/journal.js'
+import type { Journal } from '../postgres/journal.js'
+import type { Decision, Inspection, LockedMessage } from '../postgres/rows.js'
 import type { LimitedLog } from '../util/rate-limited-logger.js'
 import type { MessageFrames } from './message-log.js'
 import type { TerminalTypes } from '../wire/terminal-types.js'

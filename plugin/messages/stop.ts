@@ -2,7 +2,7 @@ import { endWith, type Finisher } from './finisher.js'
 import { canonicalMessageId } from '../wire/names.js'
 import type { Producers } from './producers.js'
 import type { Publisher } from '../redis/publisher.js'
-import type { TopicListener } from '../redis/subscriber.js'
+import type { TopicListener } from '../redis/topic.js'
 import { STOPPED } from './terminal-events.js'
 
 /** Where processes tell each other that a message was stopped. A hint like any other: a lost one is found with the next heartbeat. */

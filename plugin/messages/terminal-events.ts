@@ -1,4 +1,4 @@
-import type { MessageStatus } from '../postgres/journal.js'
+import type { EndStatus } from '../wire/status.js'
 
 /** The terminal events that the library itself writes, and the status that goes with each. */
 export interface Terminal {
@@ -8,8 +8,6 @@ export interface Terminal {
   /** For `messages.error`. */
   error: string | null
 }
-
-export type EndStatus = Exclude<MessageStatus, 'streaming'>
 
 /** Somebody asked for it. */
 export const STOPPED: Terminal = { status: 'stopped', eventType: 'end', payload: { type: 'end', reason: 'stopped' }, error: null }

@@ -11,8 +11,6 @@ export interface Cleaned {
   messages: number
 }
 
-/** A century; Postgres' clock does not go back as far as the largest integer. */
-export const MAX_RETENTION_DAYS = 36_500
 const BATCH_ROWS = 1_000
 /** A breath between two batches, for the statements that wait behind one. */
 const PAUSE_MS = 10

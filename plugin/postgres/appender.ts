@@ -1,5 +1,5 @@
 import type { Connection } from './connection.js'
-import type { MessageStatus } from './journal.js'
+import type { MessageStatus } from '../wire/status.js'
 import { sqlState } from './failures.js'
 
 const LOCK_NOT_AVAILABLE = '55P03'

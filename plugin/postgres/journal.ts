@@ -1,142 +1,16 @@
 import { arrayOf, createAppender, type Appender, type Refusal } from './appender.js'
 import type { ArrayRow, Connection, PooledConnection } from './connection.js'
 import { failureKind } from './failures.js'
+import type {
+  Candidate, Decided, Decision, FramesRead, Inspection, JournalRow, Lease, LockedMessage, Look, MessageState, OpenedMessage, ReadState, RowsRead
+} from './rows.js'
 import { MAX_CANDIDATES, type Scripts } from './statements.js'
+import type { MessageStatus } from '../wire/status.js'
 
 /**
  * The table of committed events. Every method is one transaction, on a client that the app's pool lends for just that long. It
  * rejects with pg's own error, or with NotSentError, and never retries.
  */
-
-export type MessageStatus = 'streaming' | 'complete' | 'failed' | 'stopped'
-
-export interface JournalRow {
-  sequenceNo: number
-  eventType: string
-  payload: string
-}
-
-/** What a reader must know of the message beside its rows, from the same snapshot. */
-export interface ReadState {
-  status: MessageStatus
-  /** Somebody has, or had, a lease. */
-  isLeased: boolean
-  /** The number of the event that ended it; `null` while it streams, and while that event is still to be written. */
-  endedNo: number | null
-}
-
-/** The frames of some rows, one behind the other. */
-export interface JournalFrames {
-  rows: number
-  /** Of the last of them. */
-  sequenceNo: number
-  eventType: string
-  text: string
-}
-
-/** `state`: `null` when the message was deleted. */
-export interface FramesRead {
-  parts: JournalFrames[]
-  state: ReadState | null
-}
-
-export interface RowsRead {
-  rows: JournalRow[]
-  state: ReadState | null
-}
-
-export interface Message {
-  messageId: string
-  userId: string | null
-  status: MessageStatus
-  createdAt: Date
-}
-
-/** A message and where its journal ends: `last` is `null` while there are no events. */
-export interface MessageState extends Message, ReadState {
-  last: JournalRow | null
-  /** The next event stands above it; `null`: not counted yet. */
-  lastNo: number | null
-}
-
-export interface OpenedMessage {
-  epoch: number
-  /** The number of the message's newest event; -1 when it has none. */
-  latest: number
-  /** The next event stands above this number, which is `latest` or higher. */
-  lastNo: number
-}
-
-/** A message whose row is locked, so that all of this stays true until the transaction ends. Ages are in ms, by the database's clock. */
-export interface LockedMessage {
-  messageId: string
-  userId: string | null
-  status: MessageStatus
-  error: string | null
-  epoch: number
-  endedNo: number | null
-  /** The next event stands above it. */
-  lastNo: number
-  openToken: string | null
-  handedOver: boolean
-  /** Since the last heartbeat; `null`: there never was one. Below zero: the clock has been set back. */
-  heartbeatAgeMs: number | null
-  /** Since the producer opened the message, or said that it lives. */
-  touchedAgeMs: number
-  /** The newest event. */
-  newest: (JournalRow & { ageMs: number }) | null
-}
-
-/** What ends a message. `sequenceNo` `null`: it is still to be written. */
-export type EndingEvent = Pick<JournalRow, 'eventType' | 'payload'> & { sequenceNo: number | null }
-
-/** What to do with a locked message. `null`: nothing. */
-export type Decision =
-  /** Its status, and `event`, which is new unless it has a number. `fence`: under a new epoch, if it has one. */
-  | { kind: 'end', status: MessageStatus, error: string | null, event: EndingEvent, fence: boolean }
-  /** It is this process's from now on, under a new epoch. */
-  | { kind: 'claim' }
-  /** Its last heartbeat is now. */
-  | { kind: 'renew' }
-  | null
-
-/**
- * `locked`: somebody else holds the row, which was not waited for; or there is no such message. `kept`: nothing was done.
- * `lastNo`: the number of the event that ended it, or the newest one.
- */
-export type Decided =
-  | { kind: 'locked' | 'kept' }
-  | { kind: 'ended' | 'claimed', epoch: number, lastNo: number, message: LockedMessage }
-
-/** What a reader should know of a message that has something new. */
-export interface Inspection {
-  messageId: string
-  /** `null`: the message was deleted. */
-  status: MessageStatus | null
-  /** The number of the event that ended it; `null`: there is none yet. */
-  endedNo: number | null
-  /** The newest number; -1 when there are no events. */
-  latest: number
-}
-
-/** A message that may have lost its producer. Ages are in ms, by the database's clock. */
-export interface Candidate {
-  messageId: string
-  /** Since the last heartbeat; `null`: there never was one. Below zero: the clock has been set back. */
-  heartbeatAgeMs: number | null
-  handedOver: boolean
-  /** Of a message without a heartbeat: its age, and its newest event. */
-  ageMs: number
-  newest: (Pick<JournalRow, 'eventType' | 'payload'> & { ageMs: number }) | null
-}
-
-export interface Look {
-  /** The database's time, in ms. */
-  nowMs: number
-  candidates: Candidate[]
-  /** Where the messages without a heartbeat go on; `null`: at their beginning. */
-  next: string | null
-}
 
 export interface Journal {
   /** Runs `work` on one client of the pool: its appends are one transaction each. */
@@ -186,11 +60,6 @@ export interface Journal {
   /** Whether no message is left that is to be counted. */
   isCounted (): Promise<boolean>
   setCounted (): Promise<void>
-}
-
-export interface Lease {
-  messageId: string
-  epoch: number
 }
 
 /** The key of the advisory lock that one process at a time holds while it deletes: `retention` in ASCII, cut to 8 letters. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Lease } from './journal.js'
+import type { Lease } from './rows.js'
 
 /**
  * The journal's SQL. Each statement is prepared once per connection under a name of its own, as

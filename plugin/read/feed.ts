@@ -1,6 +1,6 @@
 import type { Announcement, End, Entry, Log, Page } from './event-log.js'
 import type { ReadQueue } from './read-queue.js'
-import type { Subscriber, TopicListener } from '../redis/subscriber.js'
+import type { Subscriber, TopicListener } from '../redis/topic.js'
 
 /** What a feed tells its tails. */
 export interface FeedTail<Position> {

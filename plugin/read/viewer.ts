@@ -3,7 +3,6 @@ import type { Writable } from 'node:stream'
 import { hasLeft, http2StreamOf, onceGone } from './client-gone.js'
 import type { Feed } from './feed.js'
 import type { Feeds } from './feeds.js'
-import { ignore } from '../postgres/pool.js'
 import type { Beating, Pulse } from './keepalive.js'
 import { encodeOpening, encodeRetry, jittered, KEEPALIVE } from '../wire/sse.js'
 import { Tail, type Place, type Sink } from './tail.js'
@@ -62,7 +61,7 @@ export class Viewer<Position> implements Sink, OpenResponse {
     const { key, place } = this.#begin
     this.#begin = null
     this.#target = target
-    response.on('error', ignore) // a write to a socket that has just gone
+    response.on('error', () => {}) // a write to a socket that has just gone
     if (response !== target as Writable) target.on('error', () => { response.destroy() })
     onceGone(response, () => { this.#over() })
     target.write(encodeOpening(jittered(this.#context.retryMs)))

@@ -2,7 +2,7 @@ import slotOf from 'cluster-key-slot'
 import type { LimitedLog } from '../util/rate-limited-logger.js'
 import { createNodeSubscriber, SHARDED, type NodeSubscriber } from './node-subscriber.js'
 import type { Redis } from './commands.js'
-import type { Subscriber, TopicListener } from './subscriber.js'
+import type { Subscriber, TopicListener } from './topic.js'
 
 /** What is used of ioredis' Cluster, which @fastify/redis types as a Redis. */
 interface Cluster {

@@ -1,7 +1,7 @@
 import slotOf from 'cluster-key-slot'
 import type { LimitedLog } from '../util/rate-limited-logger.js'
 import type { Redis } from './commands.js'
-import type { Subscriber, TopicListener } from './subscriber.js'
+import type { Subscriber, TopicListener } from './topic.js'
 
 /** Which of Redis' kinds of pub/sub is spoken. */
 export interface Dialect {

@@ -1,4 +1,4 @@
-import type { MessageStatus } from '../postgres/journal.js'
+import type { MessageStatus } from './status.js'
 import { parseStreamId } from './stream-id.js'
 
 /**

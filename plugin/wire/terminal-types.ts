@@ -1,6 +1,5 @@
 import { payloadType } from './envelope.js'
-import type { JournalRow } from '../postgres/journal.js'
-import type { EndStatus } from '../messages/terminal-events.js'
+import type { EndStatus } from './status.js'
 
 /**
  * What an event's type says of the end of its message: the status that goes with it; `null` for an event in the middle. It
@@ -9,7 +8,9 @@ import type { EndStatus } from '../messages/terminal-events.js'
 export type TerminalTypes = (event: TypedEvent) => EndStatus | null
 
 /** `payloadType`: the payload's `type`, for who has parsed it already. */
-export interface TypedEvent extends Pick<JournalRow, 'eventType' | 'payload'> {
+export interface TypedEvent {
+  eventType: string
+  payload: string
   payloadType?: string | undefined
 }
 

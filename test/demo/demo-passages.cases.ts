@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import type { Step } from '../../demo/answers/answerer.js'
+import type { Step } from '../../demo/answers/step.js'
 import { pace, type Clock } from '../../demo/answers/pace.js'
 import { createPassageAnswerer, createPassageFinder, loadPassages, tokensOf } from '../../demo/answers/passages.js'
 

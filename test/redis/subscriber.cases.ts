@@ -3,7 +3,8 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../servers/redis.js'
 import { createLimitedLog } from '../../plugin/util/rate-limited-logger.js'
-import { createSubscriber, type Subscriber } from '../../plugin/redis/subscriber.js'
+import { createSubscriber } from '../../plugin/redis/subscriber.js'
+import type { Subscriber } from '../../plugin/redis/topic.js'
 import { NEEDS_REAL_REDIS } from '../helper/real-redis.js'
 
 const server = await startRedis()
