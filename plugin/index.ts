@@ -4,7 +4,8 @@ import fp from 'fastify-plugin'
 import * as errors from './errors.js'
 import { parseOptions, type MessageJournalOptions } from './options.js'
 import type { RecordEvent } from './write/recorder.js'
-import { setup, type MessageJournal, type StreamMessage } from './setup.js'
+import type { MessageJournal, StreamMessage } from './api.js'
+import { setup } from './setup.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -39,5 +40,5 @@ export type { RecordEvent } from './write/recorder.js'
 export type { Approval, ApprovalOptions, ClearApproval, RequestApproval } from './notifications/approvals.js'
 export type { ReportProgress, TaskOptions, TrackTask } from './notifications/tasks.js'
 export type { PublishUserEvent, UserEventOptions } from './notifications/notification-publisher.js'
-export type { JournalStats, MessageJournal, StreamMessage } from './setup.js'
+export type { JournalStats, MessageJournal, StreamMessage } from './api.js'
 export { errors }

@@ -1,7 +1,7 @@
 /** A task that repeats. */
 export interface Repetition {
   /** Runs the task at once, then goes on as before. */
-  hurry (): void
+  runNow (): void
   stop (): void
 }
 
@@ -9,7 +9,7 @@ export interface Repetition {
  * Runs `task`, which must not reject, `intervalMs()` after its last run has ended: runs never overlap, and a new
  * interval counts from the next run on.
  */
-export function every (intervalMs: () => number, task: () => Promise<void>): Repetition {
+export function repeat (intervalMs: () => number, task: () => Promise<void>): Repetition {
   let timer: NodeJS.Timeout | undefined
   let running = false
   let stopped = false
@@ -29,7 +29,7 @@ export function every (intervalMs: () => number, task: () => Promise<void>): Rep
 
   schedule()
   return {
-    hurry () {
+    runNow () {
       clearTimeout(timer)
       if (!stopped) run()
     },
@@ -38,4 +38,15 @@ export function every (intervalMs: () => number, task: () => Promise<void>): Rep
       clearTimeout(timer)
     }
   }
+}
+
+/** Resolves when `done` does, or after `ms`. */
+export async function within (ms: number, done: Promise<void>): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, ms) // a server that does not answer must not keep the app from closing
+    done.then(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
 }

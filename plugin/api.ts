@@ -1,0 +1,116 @@
+import type { FastifyReply } from 'fastify'
+import type { Pool } from 'pg'
+import { InvalidOptionError, NotAMessageError } from './errors.js'
+import { START } from './messages/message-log.js'
+import type { MessagePipe } from './messages/messages.js'
+import type { UserPipe } from './notifications/notifications.js'
+import { MAX_RETENTION_DAYS, type JournalOptions } from './options.js'
+import { migrate } from './ops/migrate.js'
+import type { Journal } from './postgres/journal.js'
+import type { Viewers } from './read/viewers.js'
+import { isPlainObject } from './wire/payload.js'
+import { shown } from './wire/text.js'
+import type { ClearApproval, RequestApproval } from './notifications/approvals.js'
+import type { Message } from './message-handle.js'
+import type { OpenMessageOptions, Produce } from './messages/producers.js'
+import type { RecordEvent } from './write/recorder.js'
+import { cleanup, type Cleaned, type CleanupOptions } from './ops/retention.js'
+import type { TrackTask } from './notifications/tasks.js'
+import type { PublishUserEvent } from './notifications/notification-publisher.js'
+
+/** `fastify.journal`. */
+export interface MessageJournal {
+  recordEvent: RecordEvent
+  /** Makes or takes over a message and its lease; see `Producers.openMessage` for what it throws. */
+  openMessage (options: OpenMessageOptions): Promise<Message>
+  publishUserEvent: PublishUserEvent
+  trackTask: TrackTask
+  requestApproval: RequestApproval
+  clearApproval: ClearApproval
+  /** Brings the tables to version `to`, by default the newest; safe in any number of processes at once. */
+  migrate (options?: { to?: number }): Promise<{ from: number, to: number }>
+  /**
+   * Deletes old events, and messages that have none left, in small batches. @throws InvalidOptionError; rejects with
+   * pg's error, and what was deleted by then stays deleted.
+   */
+  cleanup (options: CleanupOptions): Promise<Cleaned>
+  stats (): JournalStats
+}
+
+/** What this process has open. */
+export interface JournalStats {
+  viewers: number
+  /** Messages and users that have viewers here, each with one Redis subscription. */
+  topics: number
+  producers: number
+}
+
+/** Answers with the message's stream, from its start, while the producer runs on its own. */
+export interface StreamMessage {
+  (message: Message, produce: Produce): FastifyReply
+  /** Opens the message first, and rejects as `openMessage` does. */
+  (options: OpenMessageOptions, produce: Produce): Promise<FastifyReply>
+}
+
+export interface ApiParts {
+  journal: Journal
+  pool: Pool
+  messages: MessagePipe
+  users: UserPipe
+  viewers: Viewers
+}
+
+export function createApi ({ journal, pool, messages, users, viewers }: ApiParts, { schema }: JournalOptions): MessageJournal {
+  const { publishUserEvent, trackTask, requestApproval, clearApproval } = users
+  return {
+    recordEvent: messages.recordEvent,
+    openMessage: messages.producers.openMessage,
+    publishUserEvent,
+    trackTask,
+    requestApproval,
+    clearApproval,
+    migrate: async (wanted) => await migrate(pool, schema === undefined ? { ...wanted } : { schema, ...wanted }),
+    async cleanup ({ olderThanDays }) {
+      if (!Number.isInteger(olderThanDays) || olderThanDays < 1 || olderThanDays > MAX_RETENTION_DAYS) {
+        throw new InvalidOptionError(
+          `"olderThanDays" must be a whole number of days, from 1 to ${MAX_RETENTION_DAYS}; got ${shown(olderThanDays)}`)
+      }
+      return await cleanup(journal, olderThanDays)
+    },
+    stats: () => ({
+      viewers: viewers.size,
+      topics: messages.feeds.size + users.feeds.size,
+      producers: messages.producers.size
+    })
+  }
+}
+
+/** `base`: where the routes are, for the header `Location`. */
+export function createStreamMessage ({ messages, viewers }: Pick<ApiParts, 'messages' | 'viewers'>, base: () => string): StreamMessage {
+  function stream (reply: FastifyReply, message: Message, produce: Produce): FastifyReply {
+    reply
+      .header('x-message-id', message.messageId)
+      .header('location', `${base()}/messages/${message.messageId}/events`)
+    try {
+      return viewers.open(reply, messages.feeds, message.messageId, { start: START })
+    } finally {
+      messages.producers.run(message, produce) // whoever reads, if anybody can
+    }
+  }
+
+  return function (this: FastifyReply, message: Message | OpenMessageOptions, produce: Produce) {
+    if (isMessage(message)) return stream(this, message, produce)
+    if (isOpenMessageOptions(message)) return messages.producers.openMessage(message).then((opened) => stream(this, opened, produce))
+    throw new NotAMessageError(message as unknown instanceof Promise ? 'a promise: an await is missing' : shown(message))
+  } as StreamMessage
+}
+
+/** For callers without types. */
+function isMessage (message: unknown): message is Message {
+  const { messageId, signal } = Object(message) as Partial<Message>
+  return typeof messageId === 'string' && signal instanceof AbortSignal
+}
+
+function isOpenMessageOptions (options: unknown): options is OpenMessageOptions {
+  return isPlainObject(options) && !('signal' in options)
+}
