@@ -2,14 +2,14 @@ import type { FastifyReply } from 'fastify'
 import type { Pool } from 'pg'
 import { InvalidOptionError, NotAMessageError } from './errors.js'
 import { START } from './messages/message-log.js'
-import type { MessagePipe } from './messages/messages.js'
-import type { UserPipe } from './notifications/notifications.js'
+import type { Messages } from './messages/messages.js'
+import type { Notifications } from './notifications/notifications.js'
 import { MAX_RETENTION_DAYS, type JournalOptions } from './options.js'
 import { migrate } from './ops/migrate.js'
 import type { Journal } from './postgres/journal.js'
 import type { Viewers } from './read/viewers.js'
 import { isPlainObject } from './wire/payload.js'
-import { shown } from './wire/text.js'
+import { describeValue } from './wire/text.js'
 import type { ClearApproval, RequestApproval } from './notifications/approvals.js'
 import type { Message } from './message-handle.js'
 import type { OpenMessageOptions, Produce } from './messages/producers.js'
@@ -55,8 +55,8 @@ export interface StreamMessage {
 export interface ApiParts {
   journal: Journal
   pool: Pool
-  messages: MessagePipe
-  users: UserPipe
+  messages: Messages
+  users: Notifications
   viewers: Viewers
 }
 
@@ -73,7 +73,7 @@ export function createApi ({ journal, pool, messages, users, viewers }: ApiParts
     async cleanup ({ olderThanDays }) {
       if (!Number.isInteger(olderThanDays) || olderThanDays < 1 || olderThanDays > MAX_RETENTION_DAYS) {
         throw new InvalidOptionError(
-          `"olderThanDays" must be a whole number of days, from 1 to ${MAX_RETENTION_DAYS}; got ${shown(olderThanDays)}`)
+          `"olderThanDays" must be a whole number of days, from 1 to ${MAX_RETENTION_DAYS}; got ${describeValue(olderThanDays)}`)
       }
       return await cleanup(journal, olderThanDays)
     },
@@ -101,7 +101,7 @@ export function createStreamMessage ({ messages, viewers }: Pick<ApiParts, 'mess
   return function (this: FastifyReply, message: Message | OpenMessageOptions, produce: Produce) {
     if (isMessage(message)) return stream(this, message, produce)
     if (isOpenMessageOptions(message)) return messages.producers.openMessage(message).then((opened) => stream(this, opened, produce))
-    throw new NotAMessageError(message as unknown instanceof Promise ? 'a promise: an await is missing' : shown(message))
+    throw new NotAMessageError(message as unknown instanceof Promise ? 'a promise: an await is missing' : describeValue(message))
   } as StreamMessage
 }
 

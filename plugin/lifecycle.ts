@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { HANDOVER_TOPIC, type MessagePipe } from './messages/messages.js'
-import type { UserPipe } from './notifications/notifications.js'
+import { HANDOVER_TOPIC, type Messages } from './messages/messages.js'
+import type { Notifications } from './notifications/notifications.js'
 import { countMessages } from './ops/count.js'
 import { cleanup } from './ops/retention.js'
 import type { JournalOptions } from './options.js'
@@ -10,18 +10,18 @@ import type { Viewers } from './read/viewers.js'
 import type { Publisher } from './redis/publisher.js'
 import type { Subscriber } from './redis/topic.js'
 import { repeat, within } from './util/interval.js'
-import type { LimitedLog } from './util/rate-limited-logger.js'
+import type { RateLimitedLogger } from './util/rate-limited-logger.js'
 
 export interface LifecycleParts {
   journal: Journal
   subscriber: Subscriber
   publisher: Publisher
-  messages: MessagePipe
-  users: UserPipe
+  messages: Messages
+  users: Notifications
   viewers: Viewers
   /** Renews the users' connection slots every `renewMs`, and gives them back at the end. Neither rejects. */
   slots: { renewMs: number, renew (): Promise<void>, close (): Promise<void> }
-  log: LimitedLog
+  log: RateLimitedLogger
 }
 
 /** How long `app.close()` waits for what was recorded to be committed, in ms. */

@@ -4,7 +4,7 @@ import type { FastifyRequest } from 'fastify'
 import { InvalidOptionError } from './errors.js'
 import type { MessageStatus } from './wire/status.js'
 import type { Message } from './message-handle.js'
-import { shown } from './wire/text.js'
+import { describeValue } from './wire/text.js'
 
 /** What `authorize` is told of the message. */
 export interface AuthorizedMessage {
@@ -110,7 +110,7 @@ export function parseOptions (passed: object): JournalOptions {
 /** `message.end` and `message.fail` write these two; a set without them would leave their readers waiting. */
 function checkTerminalTypes ({ terminalTypes }: JournalOptions): void {
   for (const type of ['end', 'error']) {
-    if (!terminalTypes.includes(type)) throw new InvalidOptionError(`"terminalTypes" must contain "${type}"; got ${shown(terminalTypes)}`)
+    if (!terminalTypes.includes(type)) throw new InvalidOptionError(`"terminalTypes" must contain "${type}"; got ${describeValue(terminalTypes)}`)
   }
 }
 
@@ -122,14 +122,14 @@ function checkLease ({ heartbeatMs, producerIdleMs }: JournalOptions): void {
 function describe (error: ValueError): string {
   const name = error.path.slice(1).replaceAll('/', '.')
   if (name === 'identify') {
-    return `"identify" must be a function from the request to the user's id, or false to let everyone read everything; got ${shown(error.value)}`
+    return `"identify" must be a function from the request to the user's id, or false to let everyone read everything; got ${describeValue(error.value)}`
   }
-  return `"${name}": ${wanted(error)}; got ${shown(error.value)}${descriptionOf(error.schema)}`
+  return `"${name}": ${wanted(error)}; got ${describeValue(error.value)}${descriptionOf(error.schema)}`
 }
 
 function wanted ({ schema, message }: ValueError): string {
   const literals = KindGuard.IsUnion(schema) ? schema.anyOf.filter((one) => KindGuard.IsLiteral(one)) : []
-  return literals.length === 0 ? message.toLowerCase() : `expected ${literals.map((literal) => shown(literal.const)).join(' or ')}`
+  return literals.length === 0 ? message.toLowerCase() : `expected ${literals.map((literal) => describeValue(literal.const)).join(' or ')}`
 }
 
 function descriptionOf (schema: TSchema): string {

@@ -1,9 +1,9 @@
-import type { LimitedLog } from './util/rate-limited-logger.js'
+import type { RateLimitedLogger } from './util/rate-limited-logger.js'
 import type { PublicError } from './options.js'
 
 export interface PublicTextContext {
   publicError: PublicError
-  log: LimitedLog
+  log: RateLimitedLogger
 }
 
 /** What readers are told of an error. An app's function that throws must not cost them the terminal event. */

@@ -10,8 +10,8 @@ import { createConnection, statementTimeout } from './postgres/connection.js'
 import { InvalidOptionError } from './errors.js'
 import { startLifecycle } from './lifecycle.js'
 import { createJournal } from './postgres/journal.js'
-import { createLimitedLog } from './util/rate-limited-logger.js'
-import { createMessagePipe } from './messages/messages.js'
+import { createRateLimitedLogger } from './util/rate-limited-logger.js'
+import { createMessages } from './messages/messages.js'
 import { migrate } from './ops/migrate.js'
 import type { JournalOptions } from './options.js'
 import { defaultPublicError } from './public-error.js'
@@ -23,7 +23,7 @@ import { createScripts, createStatements, tablesOf } from './postgres/statements
 import { STOP_TOPIC } from './messages/stop.js'
 import { createSubscriber } from './redis/subscriber.js'
 import { createGreet } from './postgres/timeline.js'
-import { createUserPipe } from './notifications/notifications.js'
+import { createNotifications } from './notifications/notifications.js'
 import { createViewers } from './read/viewers.js'
 
 const PLAIN_PATH = /^\/?([\w.~-]+\/)*[\w.~-]*$/
@@ -33,7 +33,7 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
   for (const prefix of [app.prefix, options.prefix ?? '']) checkPrefix(prefix)
   const pool = postgresOf(app, options)
   const redis = redisOf(app, options)
-  const log = createLimitedLog(app.log)
+  const log = createRateLimitedLogger(app.log)
   // Without a listener, an idle connection that the server ends would end the process.
   pool.on('error', (error) => { log.warn('pool', { err: error }, 'journal: an idle Postgres connection failed') })
   redis.on('error', (error: Error) => { log.warn('redis', { err: error }, 'journal: the Redis connection failed') })
@@ -49,8 +49,8 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
   const subscriber = createSubscriber(redis, log, () => { onHealth() })
   const publisher = createPublisher(redis, log)
   const parts = { publisher, subscriber, log, publicError: options.publicError ?? defaultPublicError }
-  const messages = createMessagePipe({ journal, logger: app.log, onOpened: bindToRequests(app), ...parts }, options)
-  const users = createUserPipe({ redis, ...parts }, options)
+  const messages = createMessages({ journal, logger: app.log, onOpened: bindToRequests(app), ...parts }, options)
+  const users = createNotifications({ redis, ...parts }, options)
   const viewers = createViewers(options)
   const slots = createSlots(redis, options.maxConnectionsPerUser, log)
 

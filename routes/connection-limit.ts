@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { TooManyConnectionsError } from '../plugin/errors.js'
 import { slotsKey } from '../plugin/wire/names.js'
-import type { LimitedLog } from '../plugin/util/rate-limited-logger.js'
+import type { RateLimitedLogger } from '../plugin/util/rate-limited-logger.js'
 import { ask, type Redis } from '../plugin/redis/commands.js'
 
 /**
@@ -45,7 +45,7 @@ else redis.call('HDEL', KEYS[1], mine) end
 return allowed and 1 or 0`
 
 /** `max`: the option `maxConnectionsPerUser`, of which 0 is no limit. */
-export function createSlots (redis: Redis, max: number, log: LimitedLog): Slots {
+export function createSlots (redis: Redis, max: number, log: RateLimitedLogger): Slots {
   const process = randomUUID()
   const open = new Map<string, number>()
   let closed = false

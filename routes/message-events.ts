@@ -42,7 +42,7 @@ export const messageEvents: FastifyPluginAsyncTypebox<MessageEventsOptions> = as
     const messageId = canonicalMessageId(request.params.messageId)
     if (messageId === null) throw new InvalidMessageIdError(JSON.stringify(request.params.messageId))
     const message = await access.findMessage(request, userId, messageId, 'read')
-    const start = placeOf(parseCursor(request.headers['last-event-id'], request.query.last_event_id), message, terminalTypes)
+    const start = tailStart(parseCursor(request.headers['last-event-id'], request.query.last_event_id), message, terminalTypes)
     const finished = message.status !== 'streaming'
     if (start !== null) return { userId, feeds: messages, key: messageId, place: () => ({ start, finished }) }
     reply.code(204).send()
@@ -51,7 +51,7 @@ export const messageEvents: FastifyPluginAsyncTypebox<MessageEventsOptions> = as
 }
 
 /** Where the replay begins; `null`: the message has ended and the reader has all of it. */
-function placeOf (cursor: number | null, message: MessageState, terminalTypes: TerminalTypes): number | null {
+function tailStart (cursor: number | null, message: MessageState, terminalTypes: TerminalTypes): number | null {
   const newest = message.last?.sequenceNo ?? START
   if (cursor === null) return START
   if (cursor < newest) return cursor

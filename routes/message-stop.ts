@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Access } from './access.js'
 import { DatabaseUnavailableError, InvalidMessageIdError } from '../plugin/errors.js'
 import { canonicalMessageId } from '../plugin/wire/names.js'
-import { turnAway } from './overload.js'
+import { refuseForNow } from './overload.js'
 import { causeOf } from '../plugin/postgres/failures.js'
 import type { Stopper } from '../plugin/messages/stop.js'
 import { ErrorResponse, MessageParams } from './schemas.js'
@@ -34,7 +34,7 @@ export const messageStop: FastifyPluginAsyncTypebox<MessageStopOptions> = async 
       await access.findMessage(request, userId, messageId, 'stop')
       await stopper.stop(messageId).catch((cause: unknown) => { throw new DatabaseUnavailableError({ cause: causeOf(cause) }) })
     } catch (error) {
-      return turnAway(reply, error, 'status')
+      return refuseForNow(reply, error, 'status')
     }
     return await reply.code(202).send()
   })

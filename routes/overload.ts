@@ -4,7 +4,7 @@ import type { JournalOptions } from '../plugin/options.js'
 import { encodeFrame, encodeOpening } from '../plugin/wire/sse.js'
 
 /** What a reader who cannot be served now may try again. */
-const PASSING = [ClosedError, DatabaseUnavailableError, RedisUnavailableError, TooManyConnectionsError, ReplayBudgetError]
+const RETRYABLE = [ClosedError, DatabaseUnavailableError, RedisUnavailableError, TooManyConnectionsError, ReplayBudgetError]
 const MEAN_RETRY_SECONDS = 4
 
 /**
@@ -12,8 +12,8 @@ const MEAN_RETRY_SECONDS = 4
  * `overload: 'in-band'`, with 200, an `event: busy` without id, and a jittered `retry:`, because an EventSource gives up
  * for ever on any other status. An error that trying again does not mend is thrown on.
  */
-export function turnAway (reply: FastifyReply, error: unknown, overload: JournalOptions['overload']): FastifyReply {
-  const passing = PASSING.find((kind) => error instanceof kind)
+export function refuseForNow (reply: FastifyReply, error: unknown, overload: JournalOptions['overload']): FastifyReply {
+  const passing = RETRYABLE.find((kind) => error instanceof kind)
   if (passing === undefined || !(error instanceof Error)) throw error
   const waitSeconds = error instanceof ReplayBudgetError ? error.retryAfterSeconds : 0
   const seconds = waitSeconds + Math.ceil(MEAN_RETRY_SECONDS * (0.5 + Math.random()))

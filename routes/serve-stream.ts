@@ -1,10 +1,10 @@
 import type { FastifyReply } from 'fastify'
-import { hasLeft, onceGone } from '../plugin/read/client-gone.js'
+import { isClosed, onClose } from '../plugin/read/client-gone.js'
 import type { Feeds } from '../plugin/read/feeds.js'
 import type { JournalOptions } from '../plugin/options.js'
-import { turnAway } from './overload.js'
+import { refuseForNow } from './overload.js'
 import type { Slots } from './connection-limit.js'
-import type { Place } from '../plugin/read/tail.js'
+import type { TailStart } from '../plugin/read/tail.js'
 import type { Viewers } from '../plugin/read/viewers.js'
 
 /** What a request asks to read. */
@@ -14,7 +14,7 @@ export interface Target<Position> {
   feeds: Feeds<Position>
   key: string
   /** Called once the reader has a slot. */
-  place: () => Place<Position> | Promise<Place<Position>>
+  place: () => TailStart<Position> | Promise<TailStart<Position>>
 }
 
 /**
@@ -26,11 +26,11 @@ export type ServeStream = <Position>(reply: FastifyReply, find: () => Promise<Ta
 export function createServeStream (viewers: Viewers, slots: Slots, overload: JournalOptions['overload']): ServeStream {
   async function open<Position> (reply: FastifyReply, { userId, feeds, key, place }: Target<Position>): Promise<FastifyReply> {
     const giveBack = await slots.take(userId)
-    if (hasLeft(reply.raw)) {
+    if (isClosed(reply.raw)) {
       giveBack()
       return reply.hijack() // the client has left meanwhile
     }
-    onceGone(reply.raw, giveBack)
+    onClose(reply.raw, giveBack)
     return viewers.open(reply, feeds, key, await place())
   }
 
@@ -39,7 +39,7 @@ export function createServeStream (viewers: Viewers, slots: Slots, overload: Jou
       const target = await find()
       return target === null ? reply : await open(reply, target)
     } catch (error) {
-      return turnAway(reply, error, overload)
+      return refuseForNow(reply, error, overload)
     }
   }
 }

@@ -3,7 +3,7 @@ import type { Access } from './access.js'
 import { parseStreamCursor } from './cursor.js'
 import { UnauthenticatedError } from '../plugin/errors.js'
 import { encodeOpening, PUSH_DISABLED } from '../plugin/wire/sse.js'
-import type { UserPipe } from '../plugin/notifications/notifications.js'
+import type { Notifications } from '../plugin/notifications/notifications.js'
 import { takeOver } from '../plugin/read/viewers.js'
 import { CursorHeaders, CursorQuery, ErrorResponse, EventStream } from './schemas.js'
 import type { ServeStream } from './serve-stream.js'
@@ -11,7 +11,7 @@ import type { ServeStream } from './serve-stream.js'
 export interface UserEventsOptions {
   access: Access
   serve: ServeStream
-  users: UserPipe
+  users: Notifications
   push: boolean
 }
 
@@ -43,7 +43,7 @@ export const userEvents: FastifyPluginAsyncTypebox<UserEventsOptions> = async (a
       return null
     }
     const cursor = parseStreamCursor(request.headers['last-event-id'], request.query.last_event_id)
-    const place = async () => await users.placeOf(userId, cursor)
+    const place = async () => await users.tailStart(userId, cursor)
     return { userId, feeds: users.feeds, key: userId, place }
   }))
 }

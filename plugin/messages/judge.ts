@@ -2,7 +2,7 @@ import { FencedError } from '../errors.js'
 import { endAsItIs, endWith, type Finisher } from './finisher.js'
 import type { Journal } from '../postgres/journal.js'
 import type { Candidate, Decision, LockedMessage } from '../postgres/rows.js'
-import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 import type { OwnedMessage } from './message.js'
 import type { JournalOptions, TakeOver } from '../options.js'
 import type { Produce, Producers } from './producers.js'
@@ -15,7 +15,7 @@ export interface JudgeParts {
   finisher: Finisher
   producers: Producers
   terminalTypes: TerminalTypes
-  log: LimitedLog
+  log: RateLimitedLogger
 }
 
 /** Finds messages that have lost their producer, whether or not anybody reads them. Never rejects. */

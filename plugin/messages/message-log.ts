@@ -1,7 +1,7 @@
 import { decodeEnvelope } from '../wire/envelope.js'
 import type { Journal } from '../postgres/journal.js'
 import type { JournalFrames, JournalRow, ReadState } from '../postgres/rows.js'
-import type { Announcement, Log, Page } from '../read/event-log.js'
+import type { Announcement, EventLog, Page } from '../read/event-log.js'
 import { encodeFrame } from '../wire/sse.js'
 import type { TerminalTypes } from '../wire/terminal-types.js'
 
@@ -32,7 +32,7 @@ export interface MessageLogOptions {
 
 /** How a message's events become frames; the same bytes whether they come from the journal or from the topic. */
 export interface MessageFrames {
-  log: Log<number>
+  log: EventLog<number>
   /** `null` when the text is no envelope. */
   decode (envelope: string): Announcement<number> | null
   /** A frame without an id, for what is not in the journal. */

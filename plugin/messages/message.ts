@@ -12,7 +12,7 @@ import type { Reason, Recorder } from '../write/recorder.js'
 import type { TerminalTypes } from '../wire/terminal-types.js'
 import { completed, failed, inAscii, reasonOf, SILENT, type Terminal } from './terminal-events.js'
 import type { EndStatus } from '../wire/status.js'
-import { isEventType, storable } from '../wire/text.js'
+import { isEventType, toStorableText } from '../wire/text.js'
 
 export interface MessageContext extends PublicTextContext {
   journal: Pick<Journal, 'touch'>
@@ -67,7 +67,7 @@ export function createMessage (identity: { messageId: string, userId: string | n
     isUsed = true
     activeAt = performance.now()
     underWay++
-    recorder.record({ messageId, writer, sequenceNo: writer.next, eventType: storable(eventType), payload, ending }, (sequenceNo, reason) => {
+    recorder.record({ messageId, writer, sequenceNo: writer.next, eventType: toStorableText(eventType), payload, ending }, (sequenceNo, reason) => {
       underWay--
       if (sequenceNo !== null) {
         lastSequenceNo = sequenceNo
@@ -90,7 +90,7 @@ export function createMessage (identity: { messageId: string, userId: string | n
   }
 
   async function writeTerminal ({ eventType, payload, status, error }: Terminal): Promise<Reason | null> {
-    const ending = { status, error: error === null ? null : storable(error) }
+    const ending = { status, error: error === null ? null : toStorableText(error) }
     return await new Promise((resolve) => { write(eventType, payload, ending, resolve) })
   }
 
@@ -191,7 +191,7 @@ export function createMessage (identity: { messageId: string, userId: string | n
       if (lastStatus !== null) {
         ended = true
         const status = failure === undefined ? lastStatus : 'failed'
-        const isWritten = await finishAsItIs(status, failure === undefined ? null : storable(reasonOf(failure.error)))
+        const isWritten = await finishAsItIs(status, failure === undefined ? null : toStorableText(reasonOf(failure.error)))
         if (isWritten) return context.onClosed(message)
         ended = false
       }

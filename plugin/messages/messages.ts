@@ -5,7 +5,7 @@ import { createFinisher } from './finisher.js'
 import type { Journal } from '../postgres/journal.js'
 import { createJudge, type Judge } from './judge.js'
 import { messageTopic } from '../wire/names.js'
-import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 import { createMessageFrames, START } from './message-log.js'
 import type { OwnedMessage } from './message.js'
 import type { JournalOptions, PublicError } from '../options.js'
@@ -20,7 +20,7 @@ import type { Subscriber } from '../redis/topic.js'
 import { createTerminalTypes, type TerminalTypes } from '../wire/terminal-types.js'
 
 /** The first pipe: messages, in the journal. */
-export interface MessagePipe {
+export interface Messages {
   recordEvent: RecordEvent
   producers: Producers
   stopper: Stopper
@@ -39,12 +39,12 @@ export interface MessagePipe {
   close (): void
 }
 
-export interface MessagePipeParts {
+export interface MessagesParts {
   journal: Journal
   publisher: Publisher
   subscriber: Subscriber
   logger: FastifyBaseLogger
-  log: LimitedLog
+  log: RateLimitedLogger
   publicError: PublicError
   onOpened: (message: OwnedMessage) => void
 }
@@ -52,7 +52,7 @@ export interface MessagePipeParts {
 /** Where a process that shuts down tells the others that its messages can be taken over. A hint like any other. */
 export const HANDOVER_TOPIC = 'journal:handover'
 
-export function createMessagePipe ({ journal, publisher, subscriber, logger, log, publicError, onOpened }: MessagePipeParts, options: JournalOptions): MessagePipe {
+export function createMessages ({ journal, publisher, subscriber, logger, log, publicError, onOpened }: MessagesParts, options: JournalOptions): Messages {
   const terminalTypes = createTerminalTypes(options.terminalTypes)
   const committer = createCommitter(journal, options)
   const recorder = createRecorder({ committer, publisher, terminalTypes, logger, log }, options)

@@ -15,7 +15,7 @@ import { causeOf, isUnsure } from '../postgres/failures.js'
 import { defaultPublicError } from '../public-error.js'
 import type { Recorder } from '../write/recorder.js'
 import { failed } from './terminal-events.js'
-import { shown } from '../wire/text.js'
+import { describeValue } from '../wire/text.js'
 import { userIdText } from '../user-id.js'
 
 export interface OpenMessageOptions {
@@ -174,9 +174,9 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
     get isBehind () { return isBehind },
     async openMessage ({ userId = null, messageId: wanted, ifExists = 'continue' }) {
       if (closed) throw new ClosedError()
-      if (ifExists !== 'continue' && ifExists !== 'refuse') throw new InvalidOptionError(`"ifExists" must be "continue" or "refuse"; got ${shown(ifExists)}`)
+      if (ifExists !== 'continue' && ifExists !== 'refuse') throw new InvalidOptionError(`"ifExists" must be "continue" or "refuse"; got ${describeValue(ifExists)}`)
       const messageId = canonicalMessageId(wanted ?? newMessageId())
-      if (messageId === null) throw new InvalidMessageIdError(shown(wanted))
+      if (messageId === null) throw new InvalidMessageIdError(describeValue(wanted))
       const identity = { messageId, userId: userIdText(userId) }
       const message = adopt(identity, await open(messageId, identity.userId, ifExists === 'continue'))
       context.onOpened(message)

@@ -2,7 +2,7 @@ import type { Feeds } from '../read/feeds.js'
 import { endAsItIs, endWith, type Finisher } from './finisher.js'
 import type { Journal } from '../postgres/journal.js'
 import type { Decision, Inspection, LockedMessage } from '../postgres/rows.js'
-import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 import type { MessageFrames } from './message-log.js'
 import type { TerminalTypes } from '../wire/terminal-types.js'
 import { matching } from './terminal-events.js'
@@ -14,7 +14,7 @@ export interface ReconcilerParts {
   finisher: Finisher
   terminalTypes: TerminalTypes
   publicError: (messageId: string) => string
-  log: LimitedLog
+  log: RateLimitedLogger
 }
 
 /**
@@ -38,7 +38,7 @@ export function createReconciler ({ journal, feeds, frames, finisher, terminalTy
     if (status !== 'streaming' && endedNo === null) await finisher.finish(messageId, true, settle)
     if (feed === undefined) return
     if (latest > feed.newest) feed.advance(latest)
-    else feed.doubt()
+    else feed.invalidate()
   }
 
   return async () => {

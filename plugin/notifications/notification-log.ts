@@ -1,6 +1,6 @@
 import { payloadType } from '../wire/envelope.js'
 import { userStreamKey } from '../wire/names.js'
-import type { Log, Page } from '../read/event-log.js'
+import type { EventLog, Page } from '../read/event-log.js'
 import { ask, askAll, type Command, type Redis } from '../redis/commands.js'
 import { encodeFrame } from '../wire/sse.js'
 import { compareStreamIds, FIRST } from '../wire/stream-id.js'
@@ -27,7 +27,7 @@ export interface UserLogOptions {
  * full. Every method rejects when Redis cannot be asked.
  */
 export interface UserFrames {
-  log: Log<string>
+  log: EventLog<string>
   /** The newest entry's id: where a reader without a cursor begins. */
   newest (userId: string): Promise<string>
   /** Of the users that are known up to an id each: those with an entry past it, and that entry's id. */
@@ -46,7 +46,7 @@ interface Range {
   atEnd: boolean
 }
 
-export function createUserFrames (redis: Redis, { eventNames, replayMaxAgeHours, replayMaxPerRequest }: UserLogOptions): UserFrames {
+export function createNotificationLog (redis: Redis, { eventNames, replayMaxAgeHours, replayMaxPerRequest }: UserLogOptions): UserFrames {
   const pageRows = Math.min(PAGE_ROWS, replayMaxPerRequest)
   /** How many are asked for: fewer after large ones, of which a page takes one or two. */
   let wanted = pageRows

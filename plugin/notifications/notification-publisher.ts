@@ -1,9 +1,9 @@
-import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 import { userStreamKey, userTopic } from '../wire/names.js'
 import { serializePayload } from '../wire/payload.js'
 import type { Publisher } from '../redis/publisher.js'
 import { askAll, type Command, type Redis } from '../redis/commands.js'
-import { isEventType, storable } from '../wire/text.js'
+import { isEventType, toStorableText } from '../wire/text.js'
 import { userIdText } from '../user-id.js'
 import { withId } from './notification-log.js'
 
@@ -55,7 +55,7 @@ const POSTPONE_MS = GRACE_MS / 2
 const MAX_POSTPONED = 10_000
 const HOUR_MS = 3_600_000
 
-export function createUserPublisher (redis: Redis, publisher: Publisher, log: LimitedLog, options: UserPublisherOptions): UserPublisher {
+export function createNotificationPublisher (redis: Redis, publisher: Publisher, log: RateLimitedLogger, options: UserPublisherOptions): UserPublisher {
   const lifetimeMs = options.replayMaxAgeHours * HOUR_MS + GRACE_MS
   const postponedAt = new Map<string, number>()
   let waiting: Pending[] = []
@@ -112,10 +112,10 @@ export function createUserPublisher (redis: Redis, publisher: Publisher, log: Li
 
   async function prepare (user: unknown, eventType: unknown, payload: unknown, more: UserEventOptions | undefined): Promise<string | null> {
     if (answered !== undefined) return refuse(user, eventType, 'the app is closed')
-    const userId = userIdText(typeof user === 'string' ? storable(user) : user) ?? ''
+    const userId = userIdText(typeof user === 'string' ? toStorableText(user) : user) ?? ''
     if (userId === '') return refuse(user, eventType, 'userId is empty')
     if (!isEventType(eventType)) return refuse(user, eventType, 'type is empty')
-    const type = storable(eventType)
+    const type = toStorableText(eventType)
     const body = serializePayload(payload, options.maxPayloadBytes)
     if ('error' in body) return refuse(userId, type, body.error)
     const scope = serializePayload(more?.scope, options.maxPayloadBytes)

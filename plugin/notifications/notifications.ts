@@ -3,52 +3,52 @@ import { announcedId } from '../wire/envelope.js'
 import { RedisUnavailableError } from '../errors.js'
 import { createFeeds, type Feeds } from '../read/feeds.js'
 import { userTopic } from '../wire/names.js'
-import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 import type { JournalOptions, PublicError } from '../options.js'
 import type { Publisher } from '../redis/publisher.js'
 import { createReadQueue } from '../read/read-queue.js'
 import type { Redis } from '../redis/commands.js'
-import { createReplayBudget } from './replay-limit.js'
+import { createReplayLimit } from './replay-limit.js'
 import { FIRST } from '../wire/stream-id.js'
 import type { Subscriber } from '../redis/topic.js'
-import type { Place } from '../read/tail.js'
+import type { TailStart } from '../read/tail.js'
 import { createTrackTask, type TrackTask } from './tasks.js'
-import { createUserFrames } from './notification-log.js'
-import { createUserPublisher, type PublishUserEvent } from './notification-publisher.js'
+import { createNotificationLog } from './notification-log.js'
+import { createNotificationPublisher, type PublishUserEvent } from './notification-publisher.js'
 
 /** The second pipe: a user's notifications, on a Redis Stream. */
-export interface UserPipe {
+export interface Notifications {
   publishUserEvent: PublishUserEvent
   trackTask: TrackTask
   requestApproval: RequestApproval
   clearApproval: ClearApproval
   feeds: Feeds<string>
   /** Where a reader with this cursor, or with none, begins. @throws RedisUnavailableError, ReplayBudgetError */
-  placeOf (userId: string, cursor: string | null): Promise<Place<string>>
+  tailStart (userId: string, cursor: string | null): Promise<TailStart<string>>
   /** Finds what the readers of this process were not told of. Never rejects. */
   reconcile (): Promise<void>
   /** Resolves when all that was published is answered. */
   close (): Promise<void>
 }
 
-export interface UserPipeParts {
+export interface NotificationsParts {
   redis: Redis
   publisher: Publisher
   subscriber: Subscriber
-  log: LimitedLog
+  log: RateLimitedLogger
   publicError: PublicError
 }
 
 /** Redis answers them one after another; more would only wait there. */
 const MAX_CONCURRENT_READS = 64
 
-export function createUserPipe ({ redis, publisher, subscriber, log, publicError }: UserPipeParts, options: JournalOptions): UserPipe {
-  const userPublisher = createUserPublisher(redis, publisher, log, options)
+export function createNotifications ({ redis, publisher, subscriber, log, publicError }: NotificationsParts, options: JournalOptions): Notifications {
+  const userPublisher = createNotificationPublisher(redis, publisher, log, options)
   const { publishUserEvent } = userPublisher
   const { progressMs, maxPayloadBytes } = options
-  const frames = createUserFrames(redis, options)
+  const frames = createNotificationLog(redis, options)
   const reads = createReadQueue(MAX_CONCURRENT_READS, log)
-  const spendReplay = createReplayBudget(redis, log, options)
+  const spendReplay = createReplayLimit(redis, log, options)
   const feeds = createFeeds<string>({
     start: FIRST,
     topic: userTopic,
@@ -66,7 +66,7 @@ export function createUserPipe ({ redis, publisher, subscriber, log, publicError
     trackTask: createTrackTask({ publishUserEvent, publicError, log, progressMs, maxPayloadBytes }),
     ...createApprovals(publishUserEvent),
     feeds,
-    async placeOf (userId, cursor) {
+    async tailStart (userId, cursor) {
       // Asked for by a reader with a cursor too: without Redis there is nothing to be had here.
       const newest = await frames.newest(userId).catch((cause: unknown) => { throw new RedisUnavailableError({ cause }) })
       if (cursor === null) return { start: newest }

@@ -1,6 +1,6 @@
 import { ReplayBudgetError } from '../errors.js'
 import { replaysKey } from '../wire/names.js'
-import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 import { ask, type Redis } from '../redis/commands.js'
 
 export interface ReplayBudgetOptions {
@@ -24,7 +24,7 @@ if left < 0 then
 end
 return {spent, left}`
 
-export function createReplayBudget (redis: Redis, log: LimitedLog, { maxReplaysPerUser, replayWindowMs }: ReplayBudgetOptions): SpendReplay {
+export function createReplayLimit (redis: Redis, log: RateLimitedLogger, { maxReplaysPerUser, replayWindowMs }: ReplayBudgetOptions): SpendReplay {
   async function spend (userId: string): Promise<[spent: number, leftMs: number]> {
     try {
       const [spent, leftMs] = await ask(redis, TIMEOUT_MS, ['EVAL', SPEND, 1, replaysKey(userId), replayWindowMs]) as [number, number] // what the script returns

@@ -3,7 +3,7 @@ import { dirname, join, sep } from 'node:path'
 import type { ClientBase, Pool, PoolClient } from 'pg'
 import Postgrator from 'postgrator'
 import { DatabaseNewerError, InvalidOptionError, MigrationFailedError } from '../errors.js'
-import { giveBack, lend } from '../postgres/pool.js'
+import { release, acquire } from '../postgres/pool.js'
 
 export interface MigrateOptions {
   /** The version to go to, upwards or down. Default: the newest. 0 drops the journal with all it holds. */
@@ -57,11 +57,11 @@ export async function migrate (pool: Pool, options: MigrateOptions = {}): Promis
  * The version of the tables in the database, 0 when there are none. Reads only. Rejects as `pool.query` does.
  */
 export async function schemaVersion (pool: Pool, { schema }: { schema?: string } = {}): Promise<number> {
-  const client = await lend(pool)
+  const client = await acquire(pool)
   try {
     return await readVersion(client, schema === undefined ? VERSION_TABLE : `${quoted(schema)}.${VERSION_TABLE}`)
   } finally {
-    giveBack(client, false)
+    release(client, false)
   }
 }
 
@@ -125,15 +125,15 @@ async function readVersion (db: ClientBase, table: string): Promise<number> {
 }
 
 async function inTransaction<Result> (pool: Pool, work: (client: PoolClient) => Promise<Result>): Promise<Result> {
-  const client = await lend(pool)
+  const client = await acquire(pool)
   try {
     await client.query('begin')
     const result = await work(client)
     await client.query('commit')
-    giveBack(client, false)
+    release(client, false)
     return result
   } catch (error) {
-    giveBack(client, await client.query('rollback').then(() => false, () => true))
+    release(client, await client.query('rollback').then(() => false, () => true))
     throw error
   }
 }

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type {} from '@fastify/postgres'
 import type { Pool, PoolClient } from 'pg'
 import { DatabaseNewerError, InvalidOptionError, NotMigratedError, UnusableTablesError } from '../errors.js'
-import { giveBack, lend } from '../postgres/pool.js'
+import { release, acquire } from '../postgres/pool.js'
 import { latestVersion, reasonOf, schemaVersion } from './migrate.js'
 import type { JournalOptions } from '../options.js'
 import { sqlState } from '../postgres/failures.js'
@@ -40,11 +40,11 @@ export async function checkTables (app: FastifyInstance, pool: Pool, schema: { s
   if (version === null) return
   if (version < needed) throw new NotMigratedError(version, needed)
   if (version > needed) throw new DatabaseNewerError(version, needed)
-  const client = await lend(pool)
+  const client = await acquire(pool)
   try {
     await checkUse(app, client, schema.schema)
   } finally {
-    giveBack(client, false)
+    release(client, false)
   }
 }
 

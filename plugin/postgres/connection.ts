@@ -1,5 +1,5 @@
 import type { Pool, PoolClient, QueryArrayConfig, QueryArrayResult } from 'pg'
-import { giveBack, isInTransaction, lend } from './pool.js'
+import { release, isInTransaction, acquire } from './pool.js'
 import { failureKind, isUnsure, NotSentError } from './failures.js'
 import type { JournalStatements, StatementName } from './statements.js'
 import type { Greet } from './timeline.js'
@@ -204,11 +204,11 @@ export function createConnection (pool: Pool, statements: JournalStatements, wri
         if (failureKind(error) !== 'transient') await session.rollback()
         throw error
       })
-      giveBack(client, session.isStale)
+      release(client, session.isStale)
       return result
     } catch (error) {
       // A broken connection does not go back to the pool
-      giveBack(client, failureKind(error) === 'transient' || sessions.get(client)?.isStale === true)
+      release(client, failureKind(error) === 'transient' || sessions.get(client)?.isStale === true)
       throw error
     }
   }
@@ -254,9 +254,9 @@ function connect (pool: Pool, timeoutMs: number): Promise<PoolClient> {
       late = true
       reject(new NotSentError(`no connection to Postgres within ${timeoutMs} ms`))
     }, timeoutMs)
-    lend(pool).then((client) => {
+    acquire(pool).then((client) => {
       clearTimeout(timer)
-      if (late) giveBack(client, false)
+      if (late) release(client, false)
       else resolve(client)
     }, (error: unknown) => {
       clearTimeout(timer)

@@ -18,7 +18,7 @@ const binary = new WeakSet<PoolClient>()
  *
  * Until it is given back, the client's results are texts, whatever the app has set.
  */
-export async function lend (pool: Pool): Promise<PoolClient> {
+export async function acquire (pool: Pool): Promise<PoolClient> {
   return await new Promise((resolve, reject) => {
     pool.connect((error, client) => {
       if (client === undefined) return reject(error)
@@ -42,7 +42,7 @@ export function isInTransaction (client: PoolClient): boolean {
 }
 
 /** A `broken` client is closed; any other waits in the pool for the next. */
-export function giveBack (client: PoolClient, broken: boolean): void {
+export function release (client: PoolClient, broken: boolean): void {
   const settings = client as Client // pg's own class
   settings.binary = binary.has(client)
   client.off('error', ignore)

@@ -1,5 +1,5 @@
 import type { PoolClient } from 'pg'
-import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 import { sqlState } from './failures.js'
 import type { Tables } from './statements.js'
 
@@ -23,7 +23,7 @@ const UNSUPPORTED = ['42883', '42501', '0A000']
 /** A standby has no timeline to write on; the tables may not be there yet. */
 const NOT_YET = ['55000', '42P01', '3F000']
 
-export function createGreet ({ messages, events, state }: Tables, timeoutMs: number, log: LimitedLog): Greet {
+export function createGreet ({ messages, events, state }: Tables, timeoutMs: number, log: RateLimitedLogger): Greet {
   const limits = { types: { getTypeParser: () => (value: string) => value }, rowMode: 'array', query_timeout: timeoutMs } as const
   let isSupported = true
 

@@ -8,7 +8,7 @@ export function http2StreamOf (response: ServerResponse): ServerHttp2Stream | un
 }
 
 /** Whether there is nobody to answer any more. */
-export function hasLeft (response: ServerResponse): boolean {
+export function isClosed (response: ServerResponse): boolean {
   const stream = http2StreamOf(response)
   return stream === undefined ? response.destroyed || response.req.socket.destroyed : stream.destroyed
 }
@@ -17,7 +17,7 @@ export function hasLeft (response: ServerResponse): boolean {
  * Calls back once: the response is over, or its client has gone. A response that waits behind another one on a pipelined
  * connection hears nothing of that connection's end, so that it is asked of the connection itself.
  */
-export function onceGone (response: ServerResponse, callback: () => void): void {
+export function onClose (response: ServerResponse, callback: () => void): void {
   if (response.socket !== null) {
     response.on('close', callback) // which comes once
     return

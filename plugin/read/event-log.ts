@@ -2,7 +2,7 @@
  * The rows that a tail reads: a message's events by sequence number, or a user's notifications by stream id. The tail
  * knows positions through these methods alone.
  */
-export interface Log<Position> {
+export interface EventLog<Position> {
   /**
    * The next rows past `cursor` of the message, or user, `key`. `hasPace`: the reader takes pages as fast as they come, and
    * may be given a larger one. `isRetry`: the same read has just failed. Rejects when the store cannot be asked.
@@ -35,7 +35,7 @@ export interface Page<Position> {
 export type End = string
 
 /** A row that was announced while it was new. */
-export interface Entry<Position> {
+export interface LogEntry<Position> {
   position: Position
   frame: Buffer
   /** As in `Page`. */
@@ -46,7 +46,7 @@ export interface Entry<Position> {
 
 /** What a topic says. */
 export type Announcement<Position> =
-  | { kind: 'entry', entry: Entry<Position> }
+  | { kind: 'entry', entry: LogEntry<Position> }
   /** An event that is not in the log: it has no position, and does not move a cursor. */
   | { kind: 'aside', frame: Buffer }
   /** There may be something new in the log. */

@@ -1,4 +1,4 @@
-import type { Announcement, End, Entry, Log, Page } from './event-log.js'
+import type { Announcement, End, LogEntry, EventLog, Page } from './event-log.js'
 import type { ReadQueue } from './read-queue.js'
 import type { Subscriber, TopicListener } from '../redis/topic.js'
 
@@ -7,7 +7,7 @@ export interface FeedTail<Position> {
   /** Something has changed: new entries, or reason for doubt. */
   wake (): void
   /** A frame of an event that is not in the log; never moves a cursor. */
-  show (frame: Buffer): void
+  showUncommitted (frame: Buffer): void
   /** The stream is over, whatever the reader has: `last` is written before the end. */
   finish (last: Buffer): void
   /** Whether this tail has everything that was announced. */
@@ -33,7 +33,7 @@ export interface Run<Position> {
 export interface FeedContext<Position> {
   /** The position before the first. */
   start: Position
-  log: Log<Position>
+  log: EventLog<Position>
   reads: ReadQueue
   subscriber: Subscriber
   topic (key: string): string
@@ -42,7 +42,7 @@ export interface FeedContext<Position> {
 }
 
 /** `announced`: how many positions had been announced with this one. */
-interface AnnouncedEntry<Position> extends Entry<Position> {
+interface AnnouncedEntry<Position> extends LogEntry<Position> {
   announced: number
 }
 
@@ -82,7 +82,7 @@ export class Feed<Position> implements TopicListener {
     this.#newest = context.start
   }
 
-  get log (): Log<Position> { return this.#context.log }
+  get log (): EventLog<Position> { return this.#context.log }
   /** The highest position announced so far. */
   get newest (): Position { return this.#newest }
   /** How many positions were announced so far. */
@@ -110,7 +110,7 @@ export class Feed<Position> implements TopicListener {
     if (this.#subscription === 'sent') return
     this.#subscription = 'sent'
     const { subscriber, topic } = this.#context
-    this.#timer = setTimeout(() => { this.#letGo() }, subscriber.connected ? SUBSCRIBE_TIMEOUT_MS : 0)
+    this.#timer = setTimeout(() => { this.#releaseWaiting() }, subscriber.connected ? SUBSCRIBE_TIMEOUT_MS : 0)
     subscriber.subscribe(topic(this.key), this)
   }
 
@@ -123,11 +123,11 @@ export class Feed<Position> implements TopicListener {
 
   /** TopicListener: the subscription is acknowledged, and what was published before may be lost. */
   subscribed (): void {
-    this.doubt()
-    this.#letGo()
+    this.invalidate()
+    this.#releaseWaiting()
   }
 
-  #letGo (): void {
+  #releaseWaiting (): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#subscription = 'ready'
@@ -140,9 +140,9 @@ export class Feed<Position> implements TopicListener {
   message (text: string): void { this.#context.hear(this, text) }
 
   announce (announcement: Announcement<Position>): void {
-    if (announcement.kind === 'hint') return this.doubt()
+    if (announcement.kind === 'hint') return this.invalidate()
     if (announcement.kind === 'aside') {
-      for (const tail of this.#tails) tail.show(announcement.frame)
+      for (const tail of this.#tails) tail.showUncommitted(announcement.frame)
       return
     }
     const { entry } = announcement
@@ -155,7 +155,7 @@ export class Feed<Position> implements TopicListener {
     this.#schedule()
   }
 
-  doubt (): void {
+  invalidate (): void {
     this.#doubts++
     this.#schedule()
   }
@@ -204,7 +204,7 @@ export class Feed<Position> implements TopicListener {
     const page = await this.log.read(this.key, cursor, hasPace, isRetry)
     this.#typeEnds = page.typeEnds !== false
     this.advance(page.last)
-    if (page.complete) this.#disbelieve(page.last, announcements)
+    if (page.complete) this.#dropUncommitted(page.last, announcements)
     return { ...page, announcements, doubts }
   }
 
@@ -240,13 +240,13 @@ export class Feed<Position> implements TopicListener {
   }
 
   /** The log has the last word: what had been announced when it was read, and lies past its end, is not in it. */
-  #disbelieve (end: Position, announced: number): void {
+  #dropUncommitted (end: Position, announced: number): void {
     if (this.#recent !== null) this.#recent = this.#recent.filter((entry) => entry.announced > announced || this.log.compare(entry.position, end) <= 0)
     if (this.#announcements === announced) this.#newest = end
   }
 }
 
-function consecutive<Position> (log: Log<Position>, recent: Array<Entry<Position>>, cursor: Position): Array<Entry<Position>> {
+function consecutive<Position> (log: EventLog<Position>, recent: Array<LogEntry<Position>>, cursor: Position): Array<LogEntry<Position>> {
   const from = recent.findLastIndex(({ position }) => log.compare(position, cursor) <= 0) + 1
   let to = from
   let at = cursor
@@ -258,7 +258,7 @@ function consecutive<Position> (log: Log<Position>, recent: Array<Entry<Position
   return recent.slice(from, to)
 }
 
-function joined<Position> (entries: Array<Entry<Position>>): Buffer {
+function joined<Position> (entries: Array<LogEntry<Position>>): Buffer {
   const [first] = entries
   return entries.length === 1 && first !== undefined ? first.frame : Buffer.concat(entries.map((entry) => entry.frame))
 }

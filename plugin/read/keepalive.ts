@@ -1,11 +1,11 @@
-export interface Beating {
-  beat (): void
-  /** The pulse's own. */
-  slot?: Set<Beating> | undefined
+export interface KeptAlive {
+  keepalive (): void
+  /** The timer's own. */
+  bucket?: Set<KeptAlive> | undefined
 }
 
 /** One timer for any number of members: each one's `beat` is called once a period. */
-export interface Pulse<Member extends Beating> {
+export interface KeepaliveTimer<Member extends KeptAlive> {
   readonly size: number
   add (member: Member): void
   remove (member: Member): void
@@ -18,7 +18,7 @@ const MAX_SLOTS = 15
  * The members are spread over slots of about a second, so that ten thousand of them do not beat in one turn of the
  * event loop. The timer runs only while there are members.
  */
-export function createPulse<Member extends Beating> (periodMs: number): Pulse<Member> {
+export function createKeepaliveTimer<Member extends KeptAlive> (periodMs: number): KeepaliveTimer<Member> {
   const slots = Array.from({ length: Math.min(MAX_SLOTS, Math.ceil(periodMs / 1_000)) }, () => new Set<Member>())
   let size = 0
   let timer: NodeJS.Timeout | undefined
@@ -26,7 +26,7 @@ export function createPulse<Member extends Beating> (periodMs: number): Pulse<Me
 
   function tick (): void {
     at = (at + 1) % slots.length
-    for (const slot of slots.slice(at, at + 1)) for (const member of slot) member.beat()
+    for (const slot of slots.slice(at, at + 1)) for (const member of slot) member.keepalive()
   }
 
   return {
@@ -34,14 +34,14 @@ export function createPulse<Member extends Beating> (periodMs: number): Pulse<Me
     add (member) {
       const slot = slots.reduce((smallest, slot) => slot.size < smallest.size ? slot : smallest)
       slot.add(member)
-      member.slot = slot
+      member.bucket = slot
       size++
       timer ??= setInterval(tick, periodMs / slots.length)
     },
     remove (member) {
-      if (member.slot === undefined) return
-      member.slot.delete(member)
-      member.slot = undefined
+      if (member.bucket === undefined) return
+      member.bucket.delete(member)
+      member.bucket = undefined
       if (--size > 0) return
       clearInterval(timer)
       timer = undefined

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 
 /**
  * Bounds how many reads of the journal are under way in this process, so that a crowd that reconnects at once leaves
@@ -26,7 +26,7 @@ interface Waiter {
   enter (hasPlace: boolean): void
 }
 
-export function createReadQueue (maxConcurrent: number, log: LimitedLog): ReadQueue {
+export function createReadQueue (maxConcurrent: number, log: RateLimitedLogger): ReadQueue {
   const closing = new AbortController()
   setMaxListeners(0, closing.signal) // one for each read that waits to be tried again
   let waiting: Waiter[] = []

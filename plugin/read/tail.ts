@@ -11,7 +11,7 @@ export interface Sink {
   end (): void
 }
 
-export interface Place<Position> {
+export interface TailStart<Position> {
   /** The cursor of the reader. */
   start: Position
   /** How many rows the reader is given before it is live; it ends once more than that are waiting. Default: no limit. */
@@ -21,7 +21,7 @@ export interface Place<Position> {
 }
 
 /** Frames of uncommitted events that a tail keeps while it catches up; they are a courtesy, more of them are dropped. */
-const MAX_ASIDE = 16
+const MAX_UNCOMMITTED = 16
 
 /**
  * One reader's way through a log: a state machine with two states.
@@ -51,9 +51,9 @@ export class Tail<Position> implements FeedTail<Position> {
   #ahead: DatedPage<Position> | null = null
   #blocked = true // until the sink asks for the first time
   #closed = false
-  #aside: Buffer[] | null = null
+  #uncommitted: Buffer[] | null = null
 
-  constructor (feed: Feed<Position>, { start, maxRows = Infinity }: Place<Position>, sink: Sink) {
+  constructor (feed: Feed<Position>, { start, maxRows = Infinity }: TailStart<Position>, sink: Sink) {
     this.#feed = feed
     this.#sink = sink
     this.#cursor = start
@@ -82,14 +82,14 @@ export class Tail<Position> implements FeedTail<Position> {
       const run = this.#ahead === null ? this.#feed.after(this.#cursor) : null
       if (this.#ahead !== null) this.#take(this.#ahead)
       else if (run !== null) this.#deliver(run.frames, run.last, run.terminal, run.ends)
-      else if (this.#isLive()) return this.#showAside()
+      else if (this.#isLive()) return this.#showUncommittedNow()
       else this.#read()
     }
   }
 
-  show (frame: Buffer): void {
-    this.#aside ??= []
-    if (this.#aside.length < MAX_ASIDE) this.#aside.push(frame)
+  showUncommitted (frame: Buffer): void {
+    this.#uncommitted ??= []
+    if (this.#uncommitted.length < MAX_UNCOMMITTED) this.#uncommitted.push(frame)
     this.wake()
   }
 
@@ -166,9 +166,9 @@ export class Tail<Position> implements FeedTail<Position> {
     this.#sink.end()
   }
 
-  #showAside (): void {
-    if (this.#aside === null) return
-    while (this.#aside.length > 0 && !this.#blocked) this.#blocked = !this.#sink.write(this.#aside.splice(0))
+  #showUncommittedNow (): void {
+    if (this.#uncommitted === null) return
+    while (this.#uncommitted.length > 0 && !this.#blocked) this.#blocked = !this.#sink.write(this.#uncommitted.splice(0))
   }
 }
 

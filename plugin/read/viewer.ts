@@ -1,14 +1,14 @@
 import type { ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
-import { hasLeft, http2StreamOf, onceGone } from './client-gone.js'
+import { isClosed, http2StreamOf, onClose } from './client-gone.js'
 import type { Feed } from './feed.js'
 import type { Feeds } from './feeds.js'
-import type { Beating, Pulse } from './keepalive.js'
+import type { KeptAlive, KeepaliveTimer } from './keepalive.js'
 import { encodeOpening, encodeRetry, jittered, KEEPALIVE } from '../wire/sse.js'
-import { Tail, type Place, type Sink } from './tail.js'
+import { Tail, type TailStart, type Sink } from './tail.js'
 
 /** A response that is open, whatever it is about. */
-export interface OpenResponse extends Beating {
+export interface OpenResponse extends KeptAlive {
   /** Ends it with a `retry:`: the client comes back, to another process, with its cursor. */
   leave (): void
 }
@@ -18,7 +18,7 @@ const STALL_PARTS = 8
 
 /** What all viewers share. */
 export interface ViewerContext {
-  pulse: Pulse<OpenResponse>
+  keepalives: KeepaliveTimer<OpenResponse>
   retryMs: number
   stallTimeoutMs: number
   /** The process is shutting down. */
@@ -33,7 +33,7 @@ export interface ViewerContext {
  * of the app has put before it.
  */
 export class Viewer<Position> implements Sink, OpenResponse {
-  slot: Set<Beating> | undefined
+  bucket: Set<KeptAlive> | undefined
   readonly #context: ViewerContext
   readonly #feeds: Feeds<Position>
   readonly #response: ServerResponse
@@ -45,9 +45,9 @@ export class Viewer<Position> implements Sink, OpenResponse {
   /** Parts of `stallTimeoutMs`, one after another, without progress; and when the last one ended. */
   #stalledParts = 0
   #timedOutAt = 0
-  #begin: { key: string, place: Place<Position> } | null
+  #begin: { key: string, place: TailStart<Position> } | null
 
-  constructor (context: ViewerContext, response: ServerResponse, feeds: Feeds<Position>, key: string, place: Place<Position>) {
+  constructor (context: ViewerContext, response: ServerResponse, feeds: Feeds<Position>, key: string, place: TailStart<Position>) {
     this.#context = context
     this.#response = response
     this.#feeds = feeds
@@ -57,15 +57,15 @@ export class Viewer<Position> implements Sink, OpenResponse {
   /** Begins. The response's head goes out with the first bytes, which are written here. */
   pipe<Target extends Writable> (target: Target): Target {
     const response = this.#response
-    if (this.#begin === null || hasLeft(response)) return target
+    if (this.#begin === null || isClosed(response)) return target
     const { key, place } = this.#begin
     this.#begin = null
     this.#target = target
     response.on('error', () => {}) // a write to a socket that has just gone
     if (response !== target as Writable) target.on('error', () => { response.destroy() })
-    onceGone(response, () => { this.#over() })
+    onClose(response, () => { this.#over() })
     target.write(encodeOpening(jittered(this.#context.retryMs)))
-    this.#context.pulse.add(this)
+    this.#context.keepalives.add(this)
     const feed = this.#feed = this.#feeds.open(key)
     const tail = this.#tail = new Tail(feed, place, this)
     if (this.#context.closed) this.leave()
@@ -87,7 +87,7 @@ export class Viewer<Position> implements Sink, OpenResponse {
     if (this.#context.closed) this.#closeConnection()
   }
 
-  beat (): void {
+  keepalive (): void {
     if (this.#response.writableLength > 0) this.#watch() // since the last beat, perhaps
     else if (this.#state === 'open') this.#target?.write(KEEPALIVE)
   }
@@ -104,7 +104,7 @@ export class Viewer<Position> implements Sink, OpenResponse {
 
   #over (): void {
     this.#tail?.close()
-    this.#context.pulse.remove(this)
+    this.#context.keepalives.remove(this)
     if (this.#feed !== null) this.#feeds.release(this.#feed)
   }
 

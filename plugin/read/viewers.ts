@@ -2,8 +2,8 @@ import type { FastifyReply, onSendHookHandler } from 'fastify'
 import type { ServerResponse } from 'node:http'
 import { ClosedError } from '../errors.js'
 import type { Feeds } from './feeds.js'
-import { createPulse } from './keepalive.js'
-import type { Place } from './tail.js'
+import { createKeepaliveTimer } from './keepalive.js'
+import type { TailStart } from './tail.js'
 import { Viewer, type OpenResponse, type ViewerContext } from './viewer.js'
 
 export interface ViewersOptions {
@@ -21,18 +21,18 @@ export interface Viewers {
    * Answers `reply` with the log's rows past `place.start` and what follows, until its end. Headers that hooks have set
    * are kept. Throws ClosedError during shutdown.
    */
-  open<Position> (reply: FastifyReply, feeds: Feeds<Position>, key: string, place: Place<Position>): FastifyReply
+  open<Position> (reply: FastifyReply, feeds: Feeds<Position>, key: string, place: TailStart<Position>): FastifyReply
   /** Ends every response with a jittered `retry:`; the clients reconnect elsewhere with their cursors. */
   close (): void
 }
 
 export function createViewers (options: ViewersOptions): Viewers {
   const { retryMs, stallTimeoutMs } = options
-  const pulse = createPulse<OpenResponse>(options.keepaliveMs)
-  const context: ViewerContext = { pulse, retryMs, stallTimeoutMs, closed: false }
+  const keepalives = createKeepaliveTimer<OpenResponse>(options.keepaliveMs)
+  const context: ViewerContext = { keepalives, retryMs, stallTimeoutMs, closed: false }
 
   return {
-    get size () { return pulse.size },
+    get size () { return keepalives.size },
     open (reply, feeds, key, place) {
       if (context.closed) throw new ClosedError()
       return reply
@@ -43,7 +43,7 @@ export function createViewers (options: ViewersOptions): Viewers {
     },
     close () {
       context.closed = true
-      for (const viewer of pulse.members()) viewer.leave()
+      for (const viewer of keepalives.members()) viewer.leave()
     }
   }
 }

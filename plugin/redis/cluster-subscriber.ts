@@ -1,5 +1,5 @@
 import slotOf from 'cluster-key-slot'
-import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 import { createNodeSubscriber, SHARDED, type NodeSubscriber } from './node-subscriber.js'
 import type { Redis } from './commands.js'
 import type { Subscriber, TopicListener } from './topic.js'
@@ -21,7 +21,7 @@ const REFRESH_MS = 500
  * Sharded pub/sub: a topic is subscribed at the node that serves its slot, and follows the slot when that moves. A node's
  * connection is there while it has topics.
  */
-export function createClusterSubscriber (redis: Redis, log: LimitedLog, onHealth: () => void): Subscriber {
+export function createClusterSubscriber (redis: Redis, log: RateLimitedLogger, onHealth: () => void): Subscriber {
   const cluster = redis as unknown as Cluster // `isCluster` is true
   const nodes = new Map<string, NodeSubscriber>()
   const topics = new Map<string, { listener: TopicListener, node: string | undefined }>()

@@ -1,5 +1,5 @@
 import slotOf from 'cluster-key-slot'
-import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 import type { Redis } from './commands.js'
 import type { Subscriber, TopicListener } from './topic.js'
 
@@ -52,7 +52,7 @@ const LAST_RETRY_MS = 1_000
 const SETTLE_MS = 3_000
 
 /** A subscriber on a connection of its own to the server of `redis`. */
-export function createNodeSubscriber (redis: Redis, dialect: Dialect, log: LimitedLog, { onHealth, onMoved }: NodeSubscriberEvents): NodeSubscriber {
+export function createNodeSubscriber (redis: Redis, dialect: Dialect, log: RateLimitedLogger, { onHealth, onMoved }: NodeSubscriberEvents): NodeSubscriber {
   const listeners = new Map<string, TopicListener>()
   /** The topics that the connection was told to subscribe to, each with the command that did it. */
   const sent = new Map<string, { acknowledged: boolean }>()

@@ -1,4 +1,4 @@
-import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 import { execute, isCluster, type Redis } from './commands.js'
 
 export interface Publication {
@@ -25,7 +25,7 @@ const MAX_UNANSWERED = 10_000
 const SCRIPT_FROM = 16
 const PUBLISH_ALL = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end"
 
-export function createPublisher (redis: Redis, log: LimitedLog): Publisher {
+export function createPublisher (redis: Redis, log: RateLimitedLogger): Publisher {
   let unanswered = 0
   let closed = false
   let mayScript = !isCluster(redis)

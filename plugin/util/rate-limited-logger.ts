@@ -5,14 +5,14 @@ import type { FastifyBaseLogger } from 'fastify'
  * were `suppressed` since the last. A server that is away while a thousand events a second come in costs one line
  * a second.
  */
-export interface LimitedLog {
+export interface RateLimitedLogger {
   warn (kind: string, fields: object, message: string): void
   error (kind: string, fields: object, message: string): void
 }
 
 const INTERVAL_MS = 1_000
 
-export function createLimitedLog (logger: FastifyBaseLogger): LimitedLog {
+export function createRateLimitedLogger (logger: FastifyBaseLogger): RateLimitedLogger {
   const kinds = new Map<string, { writtenAt: number, suppressed: number }>()
 
   function write (level: 'warn' | 'error', kind: string, fields: object, message: string): void {

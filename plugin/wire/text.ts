@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 
 /** For an error's message: what was given. */
-export function shown (value: unknown): string {
+export function describeValue (value: unknown): string {
   if (typeof value === 'function') return 'a function'
   if (typeof value === 'number') return String(value)
   try {
@@ -13,12 +13,12 @@ export function shown (value: unknown): string {
 
 /** Nothing is left of a type that has no other character than U+0000. */
 export function isEventType (eventType: unknown): eventType is string {
-  return typeof eventType === 'string' && storable(eventType) !== ''
+  return typeof eventType === 'string' && toStorableText(eventType) !== ''
 }
 
 const UNSTORABLE = /[\0\ud800-\udfff]/
 
 /** The text as Postgres stores it: without U+0000, and with U+FFFD for half a surrogate pair, which UTF-8 cannot hold. */
-export function storable (text: string): string {
+export function toStorableText (text: string): string {
   return UNSTORABLE.test(text) ? text.replaceAll('\0', '').toWellFormed() : text
 }

@@ -3,7 +3,7 @@ import { lockTimeout } from '../postgres/connection.js'
 import type { Journal } from '../postgres/journal.js'
 import { fenceOf, Line, type Outcome, type PendingEvent, type PendingGroup, type Verdict } from './line.js'
 import { failureKind, isUnsure } from '../postgres/failures.js'
-import { byPlace, isSame } from './sequence.js'
+import { rowFinder, isSame } from './sequence.js'
 
 export interface LaneOptions {
   journal: Journal
@@ -164,7 +164,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
   }
 
   function takeBack (groups: readonly PendingGroup[]): void {
-    giveBack(groups.map(({ line }) => line))
+    requeue(groups.map(({ line }) => line))
   }
 
   /**
@@ -181,7 +181,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
       takeBack(groups)
       throw error
     }
-    const rowOf = byPlace(found.taken)
+    const rowOf = rowFinder(found.taken)
     for (const [{ line, messageId, events }, problem] of problems) {
       const standing = events.filter((event) => mayStand(event) && isSame(rowOf(event), event))
       remove(line, standing)
@@ -196,7 +196,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
       } else {
         renumber(rest, Number(found.newest.get(messageId)))
       }
-      giveBack([line])
+      requeue([line])
     }
   }
 
@@ -208,13 +208,13 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     const fences = settling.flatMap((line) => line.fence() ?? [])
     for (const line of settling) line.beBusy(line.doubtful().length)
     let locked: ReadonlySet<number>
-    let rowOf: ReturnType<typeof byPlace>
+    let rowOf: ReturnType<typeof rowFinder>
     try {
       locked = await appender.fence(fences, lockTimeoutMs)
       const sought = settling.flatMap((line, place) => locked.has(place) ? [] : line.doubtful())
-      rowOf = byPlace(sought.length === 0 ? [] : (await appender.findTaken(sought)).taken)
+      rowOf = rowFinder(sought.length === 0 ? [] : (await appender.findTaken(sought)).taken)
     } catch (error) {
-      giveBack(settling)
+      requeue(settling)
       throw error
     }
     for (const [place, line] of settling.entries()) {
@@ -224,7 +224,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     }
   }
 
-  function fenced (line: Line, fencedNo: number, rowOf: ReturnType<typeof byPlace>): void {
+  function fenced (line: Line, fencedNo: number, rowOf: ReturnType<typeof rowFinder>): void {
     const now = clock()
     const doubtful = line.doubtful()
     const standing = doubtful.filter((event) => isSame(rowOf(event), event))
@@ -239,7 +239,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     }
     if (verdict !== null) refuse(line, absent, verdict)
     else refuse(line, absent.filter((event) => event.deadline <= now), failure(line))
-    giveBack([line])
+    requeue([line])
   }
 
   /** An event that may not be in the journal any more; one that may be in it, or come into it, must be fenced off first. */
@@ -283,7 +283,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
   }
 
   /** Lines whose events are not under way any more, and come before all others. */
-  function giveBack (given: readonly Line[]): void {
+  function requeue (given: readonly Line[]): void {
     for (const line of given) {
       line.state = 'ready'
       line.sent = 0

@@ -3,12 +3,12 @@ import type { Ending } from '../postgres/appender.js'
 import type { Committer } from './committer.js'
 import { encodeEnvelope, isSequenceNo } from '../wire/envelope.js'
 import { canonicalMessageId, messageTopic } from '../wire/names.js'
-import type { LimitedLog } from '../util/rate-limited-logger.js'
+import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 import type { Outcome, Writer } from './line.js'
 import { serializePayload } from '../wire/payload.js'
 import type { Publication, Publisher } from '../redis/publisher.js'
 import type { TerminalTypes } from '../wire/terminal-types.js'
-import { isEventType, storable } from '../wire/text.js'
+import { isEventType, toStorableText } from '../wire/text.js'
 
 /**
  * Journals one event and publishes it.
@@ -63,7 +63,7 @@ export interface RecorderParts {
   publisher: Publisher
   terminalTypes: TerminalTypes
   logger: FastifyBaseLogger
-  log: LimitedLog
+  log: RateLimitedLogger
 }
 
 export function createRecorder ({ committer, publisher, terminalTypes, logger, log }: RecorderParts, { maxPayloadBytes }: { maxPayloadBytes: number }): Recorder {
@@ -162,7 +162,7 @@ export function createRecorder ({ committer, publisher, terminalTypes, logger, l
         log.warn('arguments', { messageId, sequenceNo, eventType, reason: problem }, 'journal: an event was not recorded: its arguments are wrong')
         return resolve(false)
       }
-      record({ messageId: id, writer: null, sequenceNo, eventType: storable(eventType), payload, ending: null }, (recorded) => { resolve(recorded !== null) })
+      record({ messageId: id, writer: null, sequenceNo, eventType: toStorableText(eventType), payload, ending: null }, (recorded) => { resolve(recorded !== null) })
     }),
     recordedWithin (ms) {
       const oldest = performance.now() - ms

@@ -11,11 +11,11 @@ export function isSame (row: TakenRow | undefined, event: Sequenced): boolean {
 }
 
 /** The rows by their message and number. */
-export function byPlace (rows: readonly TakenRow[]): (event: Sequenced) => TakenRow | undefined {
-  const places = new Map(rows.map((row) => [placeOf(row), row]))
-  return (event) => places.get(placeOf(event))
+export function rowFinder (rows: readonly TakenRow[]): (event: Sequenced) => TakenRow | undefined {
+  const places = new Map(rows.map((row) => [keyOf(row), row]))
+  return (event) => places.get(keyOf(event))
 }
 
-function placeOf ({ messageId, sequenceNo }: Pick<Sequenced, 'messageId' | 'sequenceNo'>): string {
+function keyOf ({ messageId, sequenceNo }: Pick<Sequenced, 'messageId' | 'sequenceNo'>): string {
   return `${messageId} ${sequenceNo}`
 }

@@ -1,12 +1,12 @@
 import redis from '@fastify/redis'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import { createLimitedLog, type LimitedLog } from '../../plugin/util/rate-limited-logger.js'
+import { createRateLimitedLogger, type RateLimitedLogger } from '../../plugin/util/rate-limited-logger.js'
 import type { LogLine } from './app.js'
 
 export interface RedisClient {
   redis: FastifyInstance['redis']
-  log: LimitedLog
+  log: RateLimitedLogger
   /** What was logged so far. */
   lines: LogLine[]
 }
@@ -18,5 +18,5 @@ export async function startClient (t: Test, url = process.env.TEST_REDIS_URL ?? 
   t.teardown(() => app.close())
   await app.register(redis, { url, ...options })
   app.redis.on('error', () => {}) // its server is stopped by some tests
-  return { redis: app.redis, log: createLimitedLog(app.log), lines }
+  return { redis: app.redis, log: createRateLimitedLogger(app.log), lines }
 }

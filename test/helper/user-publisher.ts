@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Test } from 'tap'
 import { createPublisher } from '../../plugin/redis/publisher.js'
-import { createUserPublisher, type PublishUserEvent, type UserPublisherOptions } from '../../plugin/notifications/notification-publisher.js'
+import { createNotificationPublisher, type PublishUserEvent, type UserPublisherOptions } from '../../plugin/notifications/notification-publisher.js'
 import { eventually } from './journal.js'
 import { startClient, type RedisClient } from './redis-client.js'
 import { streamKey } from './user.js'
@@ -29,7 +29,7 @@ export async function startPublishing (t: Test, options: Partial<UserPublisherOp
     ...client,
     user,
     key,
-    publish: createUserPublisher(redis, createPublisher(redis, log), log, {
+    publish: createNotificationPublisher(redis, createPublisher(redis, log), log, {
       push: true, streamMaxEntries: 1_000, maxPayloadBytes: 1_048_576, replayMaxAgeHours: 24, ...options
     }).publishUserEvent,
     entries: async () => (await redis.xrange(key, '-', '+')).map(([id, [, envelope = '']]) => ({ id, envelope }))

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { test, type Test } from 'tap'
-import { createUserFrames, UNKNOWN, type UserLogOptions } from '../../plugin/notifications/notification-log.js'
+import { createNotificationLog, UNKNOWN, type UserLogOptions } from '../../plugin/notifications/notification-log.js'
 import { has } from '../helper/journal.js'
 import { startClient } from '../helper/redis-client.js'
 import { ids } from '../helper/sse.js'
@@ -13,7 +13,7 @@ async function startLog (t: Test, options: Partial<UserLogOptions> = {}) {
   const { redis } = await startClient(t)
   const user = randomUUID()
   const key = streamKey({ user })
-  const { log } = createUserFrames(redis, { eventNames: false, replayMaxAgeHours: 0, replayMaxPerRequest: 200, ...options })
+  const { log } = createNotificationLog(redis, { eventNames: false, replayMaxAgeHours: 0, replayMaxPerRequest: 200, ...options })
   return {
     redis,
     key,

@@ -1,12 +1,12 @@
 import Fastify from 'fastify'
 import { test, type Test } from 'tap'
-import { createLimitedLog } from '../../plugin/util/rate-limited-logger.js'
+import { createRateLimitedLogger } from '../../plugin/util/rate-limited-logger.js'
 import { takeClock } from '../helper/writing.js'
 
 function start (t: Test) {
   const lines: unknown[] = []
   const { log } = Fastify({ logger: { base: null, timestamp: false, stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } } })
-  return { lines, log: createLimitedLog(log), elapse: takeClock(t) }
+  return { lines, log: createRateLimitedLogger(log), elapse: takeClock(t) }
 }
 
 test('the first line of a kind is written at once, with its level and fields', (t) => {

@@ -1,8 +1,8 @@
 import Fastify from 'fastify'
 import t from 'tap'
 import { Feed } from '../../plugin/read/feed.js'
-import { createLimitedLog } from '../../plugin/util/rate-limited-logger.js'
-import type { Log } from '../../plugin/read/event-log.js'
+import { createRateLimitedLogger } from '../../plugin/util/rate-limited-logger.js'
+import type { EventLog } from '../../plugin/read/event-log.js'
 import { createReadQueue } from '../../plugin/read/read-queue.js'
 import { Tail } from '../../plugin/read/tail.js'
 import { alwaysReady } from '../helper/feeds.js'
@@ -11,7 +11,7 @@ import { alwaysReady } from '../helper/feeds.js'
 function createTopic () {
   const rows: number[] = []
   const cursors: number[] = []
-  const log: Log<number> = {
+  const log: EventLog<number> = {
     compare: (a, b) => a - b,
     isNext: (cursor, position) => position === cursor + 1,
     async read (_key, cursor) {
@@ -20,7 +20,7 @@ function createTopic () {
       return { frames: past.map((position) => Buffer.from(`${position} `)), rows: past.length, last: past.at(-1) ?? cursor, terminal: null, ends: null, typeEnds: false, complete: true }
     }
   }
-  const feed = new Feed({ ...alwaysReady, start: -1, log, reads: createReadQueue(8, createLimitedLog(Fastify().log)) }, 'topic')
+  const feed = new Feed({ ...alwaysReady, start: -1, log, reads: createReadQueue(8, createRateLimitedLogger(Fastify().log)) }, 'topic')
   return {
     feed,
     /** The cursors that the log was read from. */
@@ -179,8 +179,8 @@ t.test('a doubt makes every viewer look at the log once', async (t) => {
   topic.commit(0)
   await turn()
   topic.cursors.length = 0
-  topic.feed.doubt()
-  topic.feed.doubt()
+  topic.feed.invalidate()
+  topic.feed.invalidate()
   await turn()
   t.same(topic.cursors, [0])
 })

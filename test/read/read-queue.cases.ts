@@ -1,12 +1,12 @@
 import Fastify from 'fastify'
 import t from 'tap'
-import { createLimitedLog } from '../../plugin/util/rate-limited-logger.js'
+import { createRateLimitedLogger } from '../../plugin/util/rate-limited-logger.js'
 import { createReadQueue } from '../../plugin/read/read-queue.js'
 
 function openQueue (maxConcurrent: number) {
   const lines: Array<{ msg: string, err: { message: string } }> = []
   const { log } = Fastify({ logger: { stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } } })
-  return { queue: createReadQueue(maxConcurrent, createLimitedLog(log)), lines }
+  return { queue: createReadQueue(maxConcurrent, createRateLimitedLogger(log)), lines }
 }
 
 /** A read that ends when it is told to. */

@@ -3,8 +3,8 @@ import fc from 'fast-check'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { Feed } from '../../plugin/read/feed.js'
-import { createLimitedLog } from '../../plugin/util/rate-limited-logger.js'
-import type { Entry, Log } from '../../plugin/read/event-log.js'
+import { createRateLimitedLogger } from '../../plugin/util/rate-limited-logger.js'
+import type { LogEntry, EventLog } from '../../plugin/read/event-log.js'
 import { createReadQueue } from '../../plugin/read/read-queue.js'
 import { Tail, type Sink } from '../../plugin/read/tail.js'
 import { alwaysReady } from '../helper/feeds.js'
@@ -47,7 +47,7 @@ function createMemoryLog (delays: number[], leased: boolean) {
   const rows: Array<{ position: number, terminal: boolean }> = []
   const state = { ended: false }
   let reads = 0
-  const log: Log<number> = {
+  const log: EventLog<number> = {
     compare: (a, b) => a - b,
     isNext: (cursor, position) => position === cursor + 1,
     async read (_key, cursor) {
@@ -121,14 +121,14 @@ function createReader (open: (cursor: number, sink: Sink) => Tail<number>) {
 }
 
 t.test('whatever is lost, repeated, late, blocked or cut, every reader gets every row once and in order, and then the end', async () => {
-  const logger = createLimitedLog(Fastify({ logger: false }).log)
+  const logger = createRateLimitedLogger(Fastify({ logger: false }).log)
   await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60 }), fc.array(fc.nat(3), { minLength: 1, maxLength: 10 }), fc.boolean(), fc.boolean(), async (steps, delays, leased, isHeard) => {
     const { rows, state, log } = createMemoryLog(delays, leased)
     const feed = new Feed({ ...alwaysReady, start: -1, log, reads: createReadQueue(2, logger) }, 'topic')
     const readers = Array.from({ length: READERS }, () => createReader((cursor, sink) => new Tail(feed, { start: cursor }, sink)))
-    const announced: Array<Entry<number>> = []
-    const announce = (entry: Entry<number>): void => { feed.announce({ kind: 'entry', entry }) }
-    const commit = (skip: number, terminal: boolean, ends: string | null = null): Entry<number> => {
+    const announced: Array<LogEntry<number>> = []
+    const announce = (entry: LogEntry<number>): void => { feed.announce({ kind: 'entry', entry }) }
+    const commit = (skip: number, terminal: boolean, ends: string | null = null): LogEntry<number> => {
       const position = (rows.at(-1)?.position ?? -1) + skip
       rows.push({ position, terminal })
       return { position, frame: frame(position), terminal: terminal ? 'failed' : null, ends }
@@ -149,7 +149,7 @@ t.test('whatever is lost, repeated, late, blocked or cut, every reader gets ever
         case 'bogus': announce({ position: BOGUS + step.ahead, frame: Buffer.from('bogus '), terminal: 'failed', ends: 'stopped' }); break
         case 'uncommitted': feed.announce({ kind: 'aside', frame: Buffer.from('? ') }); break
         case 'hint': feed.announce({ kind: 'hint' }); break
-        case 'doubt': feed.doubt(); break
+        case 'doubt': feed.invalidate(); break
         case 'block': readers[step.reader]?.block(); break
         case 'unblock': readers[step.reader]?.unblock(); break
         case 'rejoin': readers[step.reader]?.rejoin(); break

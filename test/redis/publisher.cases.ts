@@ -2,7 +2,7 @@ import redis from '@fastify/redis'
 import Fastify from 'fastify'
 import { test, type Test } from 'tap'
 import { startRedis } from '../../servers/redis.js'
-import { createLimitedLog } from '../../plugin/util/rate-limited-logger.js'
+import { createRateLimitedLogger } from '../../plugin/util/rate-limited-logger.js'
 import { createPublisher } from '../../plugin/redis/publisher.js'
 import { eventually } from '../helper/journal.js'
 import { takeClock } from '../helper/writing.js'
@@ -36,7 +36,7 @@ async function start (t: Test, options: { maxRetriesPerRequest?: number } = {}) 
       onText.add(check)
       check()
     }),
-    publisher: createPublisher(app.redis, createLimitedLog(app.log)),
+    publisher: createPublisher(app.redis, createRateLimitedLogger(app.log)),
     signal (name: 'SIGSTOP' | 'SIGCONT') {
       if (server.pid !== null) process.kill(server.pid, name)
     }

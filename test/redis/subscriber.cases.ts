@@ -2,7 +2,7 @@ import redis from '@fastify/redis'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { startRedis } from '../../servers/redis.js'
-import { createLimitedLog } from '../../plugin/util/rate-limited-logger.js'
+import { createRateLimitedLogger } from '../../plugin/util/rate-limited-logger.js'
 import { createSubscriber } from '../../plugin/redis/subscriber.js'
 import type { Subscriber } from '../../plugin/redis/topic.js'
 import { NEEDS_REAL_REDIS } from '../helper/real-redis.js'
@@ -22,7 +22,7 @@ async function open (t: Test, url = server.url) {
   t.teardown(() => app.close())
   await app.register(redis, { url })
   app.redis.on('error', () => {}) // the tests stop the server
-  const subscriber = createSubscriber(app.redis, createLimitedLog(app.log), () => {})
+  const subscriber = createSubscriber(app.redis, createRateLimitedLogger(app.log), () => {})
   t.teardown(() => { subscriber.close() })
   return { app, subscriber, lines }
 }
@@ -165,7 +165,7 @@ t.test('a key prefix of the app\'s client is not put before a topic', async (t) 
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(redis, { url: server.url, keyPrefix: 'app:' })
-  const subscriber = createSubscriber(app.redis, createLimitedLog(app.log), () => {})
+  const subscriber = createSubscriber(app.redis, createRateLimitedLogger(app.log), () => {})
   t.teardown(() => { subscriber.close() })
   const watched = watch(subscriber, 'channel:a')
   await until(() => watched.subscribed > 0)
