@@ -1,6 +1,6 @@
 import { JournalClientError } from './errors.js'
 import type { ConnectionOptions, HeaderFields } from './options.js'
-import { createPatience } from './patience.js'
+import { createRetryPolicy } from './retry-policy.js'
 import { failureOf, isEventStream, lost } from './response.js'
 import type { Request, Source } from './source.js'
 import { readEvents } from './stream.js'
@@ -12,7 +12,7 @@ const MAX_UNAUTHENTICATED = 3
 const MAX_TIMER_MS = 2 ** 31 - 1
 
 /** Whether the same request may fare better later. Request Timeout, Too Early, Too Many Requests, and the server's own errors. */
-function isPassing ({ status }: JournalClientError): boolean {
+function isRetryable ({ status }: JournalClientError): boolean {
   return status === null || status >= 500 || [UNAUTHENTICATED, 408, 425, 429].includes(status)
 }
 
@@ -30,7 +30,7 @@ export async function follow<Result extends object> (source: Source<Result>, opt
     signal, headers, onAuthFailure, keepaliveTimeoutMs = 45_000, maxFrameLength = 8_388_608, fetch = globalThis.fetch
   } = options
   signal?.throwIfAborted()
-  const patience = createPatience(options)
+  const policy = createRetryPolicy(options)
   /** Aborts when all is over: whatever is open, waiting or listening belongs to it. */
   const life = new AbortController()
   const over = life.signal
@@ -39,9 +39,9 @@ export async function follow<Result extends object> (source: Source<Result>, opt
   let lastByteAt = 0
   let cut = (): void => {}
   let wake = (): void => {}
-  let mayRouse = false
+  let mayWake = false
   /** Whether there is no reason to wait any more. */
-  let roused = false
+  let wokenEarly = false
 
   async function ask ({ method, body }: Request, url: string, connection: AbortSignal): Promise<Response> {
     const fields = new Headers(typeof headers === 'function' ? await headers() : headers)
@@ -77,12 +77,12 @@ export async function follow<Result extends object> (source: Source<Result>, opt
       const failure = isEventStream(response) ? null : await failureOf(response)
       const answer = source.answered?.(response, failure)
       if (typeof answer === 'object') return answer
-      if (failure === null) return await readEvents(response, source, patience, over, maxFrameLength, () => { lastByteAt = Date.now() })
-      if (answer === undefined && !isPassing(failure)) throw failure
+      if (failure === null) return await readEvents(response, source, policy, over, maxFrameLength, () => { lastByteAt = Date.now() })
+      if (answer === undefined && !isRetryable(failure)) throw failure
       return failure
     } finally {
       cut()
-      patience.closed(dead ? lastByteAt : Date.now())
+      policy.closed(dead ? lastByteAt : Date.now())
     }
   }
 
@@ -94,14 +94,14 @@ export async function follow<Result extends object> (source: Source<Result>, opt
     if (answer === null || answer === undefined) throw failure
     fresh = typeof answer === 'string' ? { authorization: `Bearer ${answer}` } : answer
     unauthenticated = 0
-    patience.forgive()
+    policy.reset()
   }
 
-  async function sleep (ms: number, rousable: boolean): Promise<void> {
+  async function sleep (ms: number, wakeable: boolean): Promise<void> {
     await new Promise<void>((resolve) => {
       // The wait between two tries; a timer of more than that would be over at once.
       const timer = setTimeout(resolve, Math.min(ms, MAX_TIMER_MS))
-      mayRouse = rousable
+      mayWake = wakeable
       wake = () => {
         clearTimeout(timer)
         resolve()
@@ -110,26 +110,26 @@ export async function follow<Result extends object> (source: Source<Result>, opt
     over.throwIfAborted()
   }
 
-  async function askOn (): Promise<Result> {
-    patience.say('connecting')
+  async function retryLoop (): Promise<Result> {
+    policy.setHealth('connecting')
     for (;;) {
       const outcome = await connect()
       over.throwIfAborted()
       if (!(outcome instanceof JournalClientError)) return outcome
       await authenticate(outcome)
       over.throwIfAborted()
-      const [told, backoff] = patience.failed(outcome)
+      const [told, backoff] = policy.nextDelays(outcome)
       await sleep(told, false) // the server knows why
-      await sleep(roused ? 0 : backoff - told, true)
-      roused = false
+      await sleep(wokenEarly ? 0 : backoff - told, true)
+      wokenEarly = false
     }
   }
 
   /** The network, or the page, is back: what was silent meanwhile may be dead, and what waited need not. */
-  function revive (toleratedMs: number): void {
+  function resumeNow (toleratedMs: number): void {
     if (Date.now() - lastByteAt >= toleratedMs) cut()
-    roused = true
-    if (mayRouse) wake()
+    wokenEarly = true
+    if (mayWake) wake()
   }
 
   return await new Promise<Result>((resolve, reject) => {
@@ -141,12 +141,12 @@ export async function follow<Result extends object> (source: Source<Result>, opt
       life.abort()
       reject(signal.reason)
     }, { signal: over })
-    globalThis.addEventListener?.('online', () => { revive(0) }, { signal: over })
+    globalThis.addEventListener?.('online', () => { resumeNow(0) }, { signal: over })
     globalThis.document?.addEventListener('visibilitychange', () => {
-      if (!document.hidden) revive(keepaliveTimeoutMs / 2)
+      if (!document.hidden) resumeNow(keepaliveTimeoutMs / 2)
     }, { signal: over })
-    askOn().catch((error: unknown) => {
-      if (!over.aborted) patience.say('unhealthy')
+    retryLoop().catch((error: unknown) => {
+      if (!over.aborted) policy.setHealth('unhealthy')
       throw error
     }).then(resolve, reject)
   }).finally(() => { life.abort() })

@@ -10,7 +10,7 @@ export interface SharedEventsOptions<Event extends object = UserEvent> extends E
 }
 
 /** From the leader to the others. */
-interface News<Event> {
+interface Update<Event> {
   /** The leader's place, before `entry`. */
   after: string | null
   entry: [event: Event, id: string | null] | undefined
@@ -18,7 +18,7 @@ interface News<Event> {
 }
 
 /** `asking`: is there a leader? `oldest`: the backlog past `after` was truncated. */
-type Word<Event> = News<Event> | { asking: true } | { oldest: string | null, after: string | null }
+type ChannelMessage<Event> = Update<Event> | { asking: true } | { oldest: string | null, after: string | null }
 
 /** Before what this client has in common with others of the same origin. */
 export const PREFIX = 'fastify-message-journal '
@@ -48,12 +48,12 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
   const life = new AbortController()
   const channel = new BroadcastChannel(lock)
 
-  function say (word: Word<Event>): void {
+  function post (word: ChannelMessage<Event>): void {
     channel.postMessage(word)
   }
 
-  function tell (entry?: News<Event>['entry']): void {
-    say({ after: cursor, entry, health })
+  function postUpdate (entry?: Update<Event>['entry']): void {
+    post({ after: cursor, entry, health })
   }
 
   function deliver (event: Event, id: string | null): void {
@@ -64,7 +64,7 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
     onEvent(event, id)
   }
 
-  function feel (now: Health | undefined): void {
+  function setHealth (now: Health | undefined): void {
     if (now === undefined || now === health) return
     health = now
     onHealth?.(now)
@@ -75,9 +75,9 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
     onTruncated?.(oldest)
   }
 
-  function hear (word: Word<Event>): void {
+  function receive (word: ChannelMessage<Event>): void {
     if ('asking' in word) {
-      if (leading) tell()
+      if (leading) postUpdate()
     } else if (!leading) {
       clearTimeout(timer)
       if ('oldest' in word) {
@@ -88,7 +88,7 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
       if (cursor !== null && (word.after === null || isAfter(word.after, cursor))) return term.abort(MY_TURN)
       cursor ??= word.after
       if (word.entry !== undefined) deliver(...word.entry)
-      feel(word.health)
+      setHealth(word.health)
     }
   }
 
@@ -101,15 +101,15 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
         cursor,
         signal: term.signal,
         onEvent (event, id) {
-          tell([event, id])
+          postUpdate([event, id])
           deliver(event, id)
         },
         onHealth (now) {
-          feel(now)
-          tell()
+          setHealth(now)
+          postUpdate()
         },
         onTruncated (oldest) {
-          say({ oldest, after: cursor })
+          post({ oldest, after: cursor })
           truncate(oldest)
         }
       })
@@ -119,11 +119,11 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
   }
 
   /** A leader that hangs, or was put to sleep by the system, keeps its lock. */
-  function doubt (): void {
+  function checkLeader (): void {
     if (leading || globalThis.document?.hidden) return
     clearTimeout(timer)
     timer = setTimeout(() => { term.abort(MY_TURN) }, leaderTimeoutMs)
-    say({ asking: true })
+    post({ asking: true })
   }
 
   async function takeTurns (): Promise<PipeEnd> {
@@ -142,9 +142,9 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
     }
   }
 
-  channel.onmessage = ({ data }: { data: Word<Event> }) => {
+  channel.onmessage = ({ data }: { data: ChannelMessage<Event> }) => {
     try {
-      hear(data)
+      receive(data)
     } catch (error) {
       term.abort(error)
     }
@@ -153,10 +153,10 @@ export async function shareEvents<Event extends object = UserEvent> (options: Sh
     channel.onmessage = null
     term.abort(signal.reason)
   }, { signal: life.signal })
-  globalThis.document?.addEventListener('visibilitychange', doubt, { signal: life.signal })
+  globalThis.document?.addEventListener('visibilitychange', checkLeader, { signal: life.signal })
   try {
-    feel('connecting')
-    doubt()
+    setHealth('connecting')
+    checkLeader()
     return await takeTurns()
   } finally {
     clearTimeout(timer)

@@ -1,7 +1,7 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import { JournalClientError } from './errors.js'
 import { isAfter } from './ids.js'
-import type { Patience } from './patience.js'
+import type { RetryPolicy } from './retry-policy.js'
 import { lost, parseObject, readText } from './response.js'
 import type { Source } from './source.js'
 
@@ -9,7 +9,7 @@ import type { Source } from './source.js'
  * Gives the source what is new to it in one response. `onText` is called as bytes arrive.
  * @returns the source's result, or why to ask again
  */
-export async function readEvents<Result extends object> (response: Response, source: Source<Result>, patience: Patience, over: AbortSignal, maxFrameLength: number, onText: () => void): Promise<Result | JournalClientError> {
+export async function readEvents<Result extends object> (response: Response, source: Source<Result>, policy: RetryPolicy, over: AbortSignal, maxFrameLength: number, onText: () => void): Promise<Result | JournalClientError> {
   let outcome: Result | JournalClientError | undefined
   let opened = false
 
@@ -23,7 +23,7 @@ export async function readEvents<Result extends object> (response: Response, sou
     if (place !== null) {
       if (!isAfter(place, source.cursor)) return
       source.cursor = place
-      patience.progressed()
+      policy.progressed()
     }
     const payload = parseObject(data)
     if (payload !== null) outcome = source.event?.(payload, place, event)
@@ -35,7 +35,7 @@ export async function readEvents<Result extends object> (response: Response, sou
     onComment (text) {
       if (outcome === undefined && !over.aborted) outcome = source.comment?.(text)
     },
-    onRetry: patience.told,
+    onRetry: policy.setServerRetry,
     onError ({ type, message }) {
       if (type === 'max-buffer-size-exceeded') throw new JournalClientError('FST_JOURNAL_CLIENT_FRAME_TOO_LARGE', message)
     }
@@ -47,7 +47,7 @@ export async function readEvents<Result extends object> (response: Response, sou
     if (!opened) {
       opened = true
       source.opened?.()
-      patience.opened()
+      policy.opened()
     }
     return true
   })

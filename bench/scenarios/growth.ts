@@ -5,7 +5,7 @@ import { freeBytes } from '../harness/machine.js'
 import type { Remote } from '../harness/remote.js'
 import type { Measure, Scenario } from '../harness/scenario.js'
 import { messageIdOf, messageIds } from '../harness/workload.js'
-import type { CannonMethods } from '../load/cannon.js'
+import type { AutocannonMethods } from '../load/autocannon.js'
 import { perSecond } from './appending.js'
 
 const ROWS = 1_000
@@ -34,7 +34,7 @@ async function needDisk ({ quick, folder }: Bench): Promise<void> {
  */
 async function createMeasure (
   bench: Bench,
-  cannon: Remote<CannonMethods>,
+  load: Remote<AutocannonMethods>,
   name: string,
   messages: number
 ): Promise<Measure> {
@@ -59,7 +59,7 @@ async function createMeasure (
   }
 
   async function replay (durationS: number): Promise<number> {
-    const { requests, elapsedMs, errors } = await cannon.call('shoot', { url, connections: 1, messageIds: replayedIds, rows: ROWS, query: '', durationS })
+    const { requests, elapsedMs, errors } = await load.call('run', { url, connections: 1, messageIds: replayedIds, rows: ROWS, query: '', durationS })
     if (errors > 0) throw new Error(`${errors} replays failed`)
     return requests / elapsedMs * 1_000
   }
@@ -88,16 +88,16 @@ another, ${REPLAYED_MESSAGES} different ones where there are so many. Rows have 
     'better-sse': 'has no table'
   },
   async prepare (bench) {
-    const cannon = await bench.start<CannonMethods>('load/cannon.ts')
+    const load = await bench.start<AutocannonMethods>('load/autocannon.ts')
     return [
-      { name: SMALL, what: 'ours', library: true, start: () => createMeasure(bench, cannon, 'journal_small', 1) },
+      { name: SMALL, what: 'ours', library: true, start: () => createMeasure(bench, load, 'journal_small', 1) },
       {
         name: LARGE,
         what: 'ours',
         library: true,
         async start () {
           await needDisk(bench)
-          return await createMeasure(bench, cannon, 'journal_large', bench.scaled(MESSAGES))
+          return await createMeasure(bench, load, 'journal_large', bench.scaled(MESSAGES))
         }
       }
     ]

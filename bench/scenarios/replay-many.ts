@@ -1,7 +1,7 @@
 import { fill } from '../harness/filling.js'
 import type { Measure, Sample, Scenario } from '../harness/scenario.js'
 import { messageIds } from '../harness/workload.js'
-import type { CannonMethods } from '../load/cannon.js'
+import type { AutocannonMethods } from '../load/autocannon.js'
 
 const CONNECTIONS = 100
 const ROWS = 1_000
@@ -27,13 +27,13 @@ Checked: every byte of every body; an answer that is not a 200, a failed connect
   async prepare (bench) {
     await bench.clear()
     await fill(bench, { messages: CONNECTIONS, rows: ROWS, finished: true })
-    const cannon = await bench.start<CannonMethods>('load/cannon.ts')
+    const load = await bench.start<AutocannonMethods>('load/autocannon.ts')
 
     const start = (file: string, query = '') => async (): Promise<Measure> => {
       const { url } = await bench.startRuntime(file)
       const measure = async (durationS: number): Promise<Sample> => {
-        const hit = await cannon.call('shoot', { url, connections: CONNECTIONS, messageIds: messageIds(CONNECTIONS), rows: ROWS, query, durationS })
-        return { requestsPerS: hit.requests / hit.elapsedMs * 1_000, p50Ms: hit.p50Ms, p99Ms: hit.p99Ms, errors: hit.errors }
+        const result = await load.call('run', { url, connections: CONNECTIONS, messageIds: messageIds(CONNECTIONS), rows: ROWS, query, durationS })
+        return { requestsPerS: result.requests / result.elapsedMs * 1_000, p50Ms: result.p50Ms, p99Ms: result.p99Ms, errors: result.errors }
       }
       await measure(WARM_UP_S)
       return async () => await measure(bench.quick ? WARM_UP_S : DURATION_S)

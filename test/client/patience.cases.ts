@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { JournalClientError } from '../../client/index.js'
-import { createPatience } from '../../client/patience.js'
+import { createRetryPolicy } from '../../client/retry-policy.js'
 
 const LOST = new JournalClientError('FST_JOURNAL_CLIENT_LOST', 'The connection was lost')
 const LIMITED = new JournalClientError('FST_JOURNAL_TOO_MANY_CONNECTIONS', 'Too many', 429)
@@ -20,73 +20,73 @@ function setOnline (t: Test, onLine: boolean): void {
 }
 
 t.test('the waits: 0, 1, 2, 4, 8, 16 and then 30 s, each ± 20 %', async (t) => {
-  const patience = createPatience({})
-  for (const seconds of [0, 1, 2, 4, 8, 16, 30, 30, 30]) about(t, patience.failed(LOST)[1], seconds * 1_000)
-  const jitters = new Set(Array.from({ length: 5 }, () => patience.failed(LOST)[1]))
+  const policy = createRetryPolicy({})
+  for (const seconds of [0, 1, 2, 4, 8, 16, 30, 30, 30]) about(t, policy.nextDelays(LOST)[1], seconds * 1_000)
+  const jitters = new Set(Array.from({ length: 5 }, () => policy.nextDelays(LOST)[1]))
   t.equal(jitters.size, 5, 'no two alike')
 })
 
 t.test('a server that is asked too often is asked less often', async (t) => {
-  const patience = createPatience({})
-  for (const seconds of [2, 16, 30, 30]) about(t, patience.failed(LIMITED)[1], seconds * 1_000)
+  const policy = createRetryPolicy({})
+  for (const seconds of [2, 16, 30, 30]) about(t, policy.nextDelays(LIMITED)[1], seconds * 1_000)
 })
 
 t.test('the waits begin again after two good seconds, and not before', async (t) => {
-  const patience = createPatience({})
-  for (let failures = 0; failures < 4; failures++) patience.failed(LOST)
-  patience.opened()
-  patience.closed(Date.now() + 1_500)
-  about(t, patience.failed(LOST)[1], 8_000)
-  patience.opened()
-  patience.closed(Date.now() + 2_000)
-  t.equal(patience.failed(LOST)[1], 0)
-  patience.closed(Date.now() + 3_600_000)
-  about(t, patience.failed(LOST)[1], 1_000) // it was not open
+  const policy = createRetryPolicy({})
+  for (let failures = 0; failures < 4; failures++) policy.nextDelays(LOST)
+  policy.opened()
+  policy.closed(Date.now() + 1_500)
+  about(t, policy.nextDelays(LOST)[1], 8_000)
+  policy.opened()
+  policy.closed(Date.now() + 2_000)
+  t.equal(policy.nextDelays(LOST)[1], 0)
+  policy.closed(Date.now() + 3_600_000)
+  about(t, policy.nextDelays(LOST)[1], 1_000) // it was not open
 })
 
 t.test('what the server wants: its newest "retry:", or a Retry-After', async (t) => {
-  const patience = createPatience({})
-  t.equal(patience.failed(LOST)[0], 0)
-  patience.told(3_000)
-  t.equal(patience.failed(LOST)[0], 3_000)
-  t.equal(patience.failed(new JournalClientError('FST', 'Unavailable', 503, 7_000))[0], 7_000)
-  t.equal(patience.failed(LOST)[0], 3_000)
+  const policy = createRetryPolicy({})
+  t.equal(policy.nextDelays(LOST)[0], 0)
+  policy.setServerRetry(3_000)
+  t.equal(policy.nextDelays(LOST)[0], 3_000)
+  t.equal(policy.nextDelays(new JournalClientError('FST', 'Unavailable', 503, 7_000))[0], 7_000)
+  t.equal(policy.nextDelays(LOST)[0], 3_000)
 })
 
 t.test('20 errors are enough; an event, or a good connection, begins anew', async (t) => {
-  const patience = createPatience({})
-  const fail = (times: number): void => { for (; times > 0; times--) patience.failed(LOST) }
+  const policy = createRetryPolicy({})
+  const fail = (times: number): void => { for (; times > 0; times--) policy.nextDelays(LOST) }
   fail(19)
-  patience.progressed()
+  policy.progressed()
   fail(19)
-  patience.opened()
-  patience.closed(Date.now() + 2_000)
+  policy.opened()
+  policy.closed(Date.now() + 2_000)
   fail(19)
-  t.throws(() => patience.failed(LIMITED), { code: 'FST_JOURNAL_CLIENT_GAVE_UP', status: 429, cause: LIMITED, message: 'Gave up after 20 errors: Too many' })
+  t.throws(() => policy.nextDelays(LIMITED), { code: 'FST_JOURNAL_CLIENT_GAVE_UP', status: 429, cause: LIMITED, message: 'Gave up after 20 errors: Too many' })
 })
 
 t.test('a browser that is offline does not give up, and one that is online does', async (t) => {
   setOnline(t, false)
-  const patience = createPatience({ maxErrors: 1 })
-  t.doesNotThrow(() => patience.failed(LOST))
+  const policy = createRetryPolicy({ maxErrors: 1 })
+  t.doesNotThrow(() => policy.nextDelays(LOST))
   setOnline(t, true)
-  t.throws(() => patience.failed(LOST), { code: 'FST_JOURNAL_CLIENT_GAVE_UP' })
+  t.throws(() => policy.nextDelays(LOST), { code: 'FST_JOURNAL_CLIENT_GAVE_UP' })
 })
 
 t.test('health is told when it changes: one failure is a moment, a second one is not', async (t) => {
   const told: string[] = []
-  const patience = createPatience({ onHealth: (health) => { told.push(health) } })
-  patience.say('connecting')
-  patience.failed(LOST)
-  patience.opened()
-  patience.opened()
-  patience.closed(Date.now() + 2_000)
-  patience.failed(LOST)
-  patience.failed(LOST)
-  patience.failed(LOST)
+  const policy = createRetryPolicy({ onHealth: (health) => { told.push(health) } })
+  policy.setHealth('connecting')
+  policy.nextDelays(LOST)
+  policy.opened()
+  policy.opened()
+  policy.closed(Date.now() + 2_000)
+  policy.nextDelays(LOST)
+  policy.nextDelays(LOST)
+  policy.nextDelays(LOST)
   t.strictSame(told, ['connecting', 'healthy', 'connecting', 'unhealthy'])
 })
 
 t.test('without any waits there are none', async (t) => {
-  t.strictSame(createPatience({ backoffMs: [] }).failed(LOST), [0, 0])
+  t.strictSame(createRetryPolicy({ backoffMs: [] }).nextDelays(LOST), [0, 0])
 })

@@ -6,9 +6,9 @@ import { createHabits } from './reader-behaviour.js'
 import { judge, unknownOutcomes, type Attempt, type Reading, type Row } from './judge.js'
 import type { Fault, ForeignRow, Program, ReaderPlan, Step, WriterPlan } from './program.js'
 import { orAborted } from './run-programs.js'
-import type { Town } from './test-cluster.js'
+import type { TestCluster } from './test-cluster.js'
 
-export interface World extends Pick<Town, 'instance' | 'pool' | 'lines'> {
+export interface World extends Pick<TestCluster, 'instance' | 'pool' | 'lines'> {
   user: string
   /** The messages of the run under way. */
   messageIds: Set<string>

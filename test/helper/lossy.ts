@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type {} from '@fastify/redis'
 
 /** What becomes of the publishes that an app sends. */
-export type Mishap = 'lose' | 'double' | 'delay'
+export type PublishFault = 'lose' | 'double' | 'delay'
 
 type Text = string | Buffer
 type RunScript = (script: string, keys: number, ...args: string[]) => Promise<unknown>
@@ -10,11 +10,11 @@ type RunScript = (script: string, keys: number, ...args: string[]) => Promise<un
 const DELAY_MS = 50
 
 /**
- * Makes an app's Redis client mishandle publishes, be they sent alone, in a pipeline or by a script: the function that
+ * Makes an app's Redis client applyFault publishes, be they sent alone, in a pipeline or by a script: the function that
  * is returned says how, and how many of the next.
  */
-export function makeLossy (redis: FastifyInstance['redis']): (mishap: Mishap, count: number) => void {
-  const due: Mishap[] = []
+export function makeLossy (redis: FastifyInstance['redis']): (fault: PublishFault, count: number) => void {
+  const due: PublishFault[] = []
   const late = new Set<NodeJS.Timeout>()
   const quit = redis.quit.bind(redis)
   const publishOne = redis.publish.bind(redis)
@@ -23,15 +23,15 @@ export function makeLossy (redis: FastifyInstance['redis']): (mishap: Mishap, co
 
   /** How often it is to be sent now. */
   function timesNow (topic: Text, text: Text): number {
-    const mishap = due.pop()
-    if (mishap === 'delay') {
+    const fault = due.pop()
+    if (fault === 'delay') {
       const timer = setTimeout(() => {
         late.delete(timer)
         if (redis.status === 'ready') publishOne(topic, text).catch(() => {})
       }, DELAY_MS)
       late.add(timer)
     }
-    return mishap === undefined ? 1 : mishap === 'double' ? 2 : 0
+    return fault === undefined ? 1 : fault === 'double' ? 2 : 0
   }
 
   redis.quit = async () => {
@@ -65,5 +65,5 @@ export function makeLossy (redis: FastifyInstance['redis']): (mishap: Mishap, co
   }
   redis.eval = runLossy as typeof redis.eval // the one of its many forms that the publisher uses
 
-  return (mishap, count) => { due.push(...Array<Mishap>(count).fill(mishap)) }
+  return (fault, count) => { due.push(...Array<PublishFault>(count).fill(fault)) }
 }

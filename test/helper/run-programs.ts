@@ -32,7 +32,7 @@ export interface ProgramRunner<Program> {
   deadlineMs?: number
   /** Resolves with what is wrong; gives up when `signal` aborts. `faults`: those of the run. */
   execute (program: Program, signal: AbortSignal, faults: readonly Fault[]): Promise<string[]>
-  cause (fault: Fault): Promise<void>
+  inject (fault: Fault): Promise<void>
 }
 
 /**
@@ -40,7 +40,7 @@ export interface ProgramRunner<Program> {
  * with a line about the runs. Each run has a seed of its own.
  */
 export async function runPrograms<Program> (runner: ProgramRunner<Program>): Promise<string> {
-  const { under, program, faults, known = [], count, deadlineMs = 60_000, execute, cause } = runner
+  const { under, program, faults, known = [], count, deadlineMs = 60_000, execute, inject: cause } = runner
   const atOnce = Number(AT_ONCE ?? runner.atOnce ?? 20)
   const property = fc.asyncProperty(fc.array(program, { minLength: atOnce, maxLength: atOnce }), faults, async (programs, faults) => {
     const { signal, abort } = deadline(deadlineMs)

@@ -6,7 +6,7 @@ import { askRedis, type RedisServer } from '../../servers/redis.js'
 import type { MessageJournal } from '../../plugin/index.js'
 import { startApp, type LogLine, type TestAppOptions } from './app.js'
 import { createTestDatabase } from './database.js'
-import { makeLossy, type Mishap } from './lossy.js'
+import { makeLossy, type PublishFault } from './lossy.js'
 import { addClock } from './clock-step.js'
 import { holdLock, type HeldLock } from './locks.js'
 import type { DatabaseFault, Fault, LinkFault } from './program.js'
@@ -20,7 +20,7 @@ export interface Instance {
 }
 
 /** Two apps on one Postgres and one Redis, and what can be done to them. */
-export interface Town {
+export interface TestCluster {
   redis: RedisServer
   /** What the apps have logged so far. */
   lines: LogLine[]
@@ -29,10 +29,10 @@ export interface Town {
   /** The app with this number, or the other one while it is being restarted. */
   instance (wanted: number): Instance
   /** Resolves when it is over. */
-  cause (fault: Fault): Promise<void>
+  inject (fault: Fault): Promise<void>
 }
 
-export interface TownOptions extends Omit<TestAppOptions, 'postgres'> {
+export interface TestClusterOptions extends Omit<TestAppOptions, 'postgres'> {
   /** What `publishNonsense` publishes: texts, by topic. */
   nonsense (): Iterable<[topic: string, texts: string[]]>
   /** A server for the faults of the database. Default: that of all tests, which has none. */
@@ -48,7 +48,7 @@ function blockLoop (ms: number): void {
   for (const end = performance.now() + ms; performance.now() < end;);
 }
 
-export async function buildTown (t: Test, redis: RedisServer, { nonsense, postgres, messageIds = new Set(), ...options }: TownOptions): Promise<Town> {
+export async function startTestCluster (t: Test, redis: RedisServer, { nonsense, postgres, messageIds = new Set(), ...options }: TestClusterOptions): Promise<TestCluster> {
   const ownUrl = postgres?.url ?? await createTestDatabase(t)
   const databaseUrl = new URL(ownUrl)
   const pool = new pg.Pool({ connectionString: ownUrl })
@@ -58,7 +58,7 @@ export async function buildTown (t: Test, redis: RedisServer, { nonsense, postgr
   pool.on('error', () => {}) // a session that ends with its database
   t.teardown(() => pool.end())
   databaseUrl.searchParams.set('application_name', APP_NAME)
-  const lossy = new Set<(mishap: Mishap, count: number) => void>()
+  const lossy = new Set<(fault: PublishFault, count: number) => void>()
 
   /** With faults of the database, each app has a link of its own to it. */
   async function link (index: number): Promise<string> {
@@ -70,13 +70,13 @@ export async function buildTown (t: Test, redis: RedisServer, { nonsense, postgr
 
   async function start (index: number): Promise<Instance & { close (): Promise<void> }> {
     const { app, url } = await startApp(t, { databaseUrl: await link(index), redisUrl: redis.url, lines, ...options })
-    const mishandle = makeLossy(app.redis)
-    lossy.add(mishandle)
+    const applyFault = makeLossy(app.redis)
+    lossy.add(applyFault)
     return {
       journal: app.journal,
       url,
       async close () {
-        lossy.delete(mishandle)
+        lossy.delete(applyFault)
         await app.close()
       }
     }
@@ -92,8 +92,8 @@ export async function buildTown (t: Test, redis: RedisServer, { nonsense, postgr
     live.add(index)
   }
 
-  function mishandle (mishap: Mishap, count: number): void {
-    for (const each of lossy) each(mishap, count)
+  function applyFault (fault: PublishFault, count: number): void {
+    for (const each of lossy) each(fault, count)
   }
 
   async function hold (lock: Promise<HeldLock>, ms: number): Promise<void> {
@@ -136,7 +136,7 @@ export async function buildTown (t: Test, redis: RedisServer, { nonsense, postgr
       if (found === undefined) throw new Error('no app is running')
       return found
     },
-    async cause (fault) {
+    async inject (fault) {
       await delay(fault.waitMs)
       switch (fault.kind) {
         case 'killPubsub':
@@ -161,9 +161,9 @@ export async function buildTown (t: Test, redis: RedisServer, { nonsense, postgr
           await delay(fault.ms)
           await redis.start()
           break
-        case 'losePublishes': return mishandle('lose', fault.count)
-        case 'doublePublishes': return mishandle('double', fault.count)
-        case 'delayPublishes': return mishandle('delay', fault.count)
+        case 'losePublishes': return applyFault('lose', fault.count)
+        case 'doublePublishes': return applyFault('double', fault.count)
+        case 'delayPublishes': return applyFault('delay', fault.count)
         case 'restartApp': return await restart(fault.instance)
         default: await causeInDatabase(fault)
       }

@@ -4,11 +4,11 @@ import type { FastifyInstance } from 'fastify'
 import { follow } from './follow.js'
 import { createHabits } from './reader-behaviour.js'
 import { orAborted } from './run-programs.js'
-import type { Instance, Town } from './test-cluster.js'
+import type { Instance, TestCluster } from './test-cluster.js'
 import { judgeUser, type Published, type UserReading } from './user-judge.js'
 import type { PublisherPlan, UserProgram, UserReaderPlan } from './user-program.js'
 
-export interface UserWorld extends Pick<Town, 'instance'> {
+export interface UserWorld extends Pick<TestCluster, 'instance'> {
   /** The test's own client. */
   redis: FastifyInstance['redis']
   /** The users of the run under way. */

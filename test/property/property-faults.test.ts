@@ -9,7 +9,7 @@ import { databaseFaults, slowProgram } from '../helper/program.js'
 import { NEEDS_REAL_REDIS } from '../helper/real-redis.js'
 import { runPrograms, type KnownFailure } from '../helper/run-programs.js'
 import { cannotFreezeAll, ownPostgres } from '../helper/servers.js'
-import { buildTown } from '../helper/test-cluster.js'
+import { startTestCluster } from '../helper/test-cluster.js'
 
 /** The longest of what is waited for below: then nothing is under way any more. */
 const LONGEST_LIMIT_MS = 5_000
@@ -36,7 +36,7 @@ t.test('whatever keeps Postgres from answering, readers get every committed even
   t.teardown(() => redis.stop())
   const messageIds = new Set<string>()
   const continuations = new Map<string, (message: Message) => Promise<void>>()
-  const town = await buildTown(t, redis, {
+  const cluster = await startTestCluster(t, redis, {
     postgres,
     messageIds,
     maxConnectionsPerUser: 0,
@@ -48,7 +48,7 @@ t.test('whatever keeps Postgres from answering, readers get every committed even
     takeOver: (message) => continuations.get(message.messageId) ?? null,
     nonsense: () => nonsenseFor(messageIds)
   })
-  const world: World = { ...town, user: 'ada', messageIds, ledger: [], producerIdleMs: PRODUCER_IDLE_MS, continuations }
+  const world: World = { ...cluster, user: 'ada', messageIds, ledger: [], producerIdleMs: PRODUCER_IDLE_MS, continuations }
   t.comment(await runPrograms({
     under: 'with faults of the database',
     program: slowProgram,
@@ -57,9 +57,9 @@ t.test('whatever keeps Postgres from answering, readers get every committed even
     count: 24,
     atOnce: 12,
     execute: async (program, signal, faults) => await execute(world, program, signal, faults),
-    cause: town.cause
+    inject: cluster.inject
   }))
   await delay(LONGEST_LIMIT_MS)
-  t.same(await judgeAnswers(town.pool, world.ledger, unknownOutcomes(town.lines)), [])
-  t.comment(`${world.ledger.length} answers, ${unknownOutcomes(town.lines).size} of them unknown`)
+  t.same(await judgeAnswers(cluster.pool, world.ledger, unknownOutcomes(cluster.lines)), [])
+  t.comment(`${world.ledger.length} answers, ${unknownOutcomes(cluster.lines).size} of them unknown`)
 })

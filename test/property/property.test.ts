@@ -6,7 +6,7 @@ import { nonsenseFor } from '../helper/nonsense.js'
 import { faults, program } from '../helper/program.js'
 import { NEEDS_REAL_REDIS } from '../helper/real-redis.js'
 import { runPrograms } from '../helper/run-programs.js'
-import { buildTown } from '../helper/test-cluster.js'
+import { startTestCluster } from '../helper/test-cluster.js'
 
 const PRODUCER_IDLE_MS = 4_000
 
@@ -14,21 +14,21 @@ t.test('every reader gets every committed event exactly once, in order, and then
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   const messageIds = new Set<string>()
-  const town = await buildTown(t, redis, {
+  const cluster = await startTestCluster(t, redis, {
     maxConnectionsPerUser: 0,
     reconcileMs: 250,
     heartbeatMs: 250,
     producerIdleMs: PRODUCER_IDLE_MS,
     nonsense: () => nonsenseFor(messageIds)
   })
-  const world: World = { ...town, user: 'ada', messageIds, ledger: [], producerIdleMs: PRODUCER_IDLE_MS }
+  const world: World = { ...cluster, user: 'ada', messageIds, ledger: [], producerIdleMs: PRODUCER_IDLE_MS }
   t.comment(await runPrograms({
     under: 'without faults of the database',
     program,
     faults,
     count: 200,
     execute: async (program, signal, faults) => await execute(world, program, signal, faults),
-    cause: town.cause
+    inject: cluster.inject
   }))
-  t.same(await judgeAnswers(town.pool, world.ledger, unknownOutcomes(town.lines)), [])
+  t.same(await judgeAnswers(cluster.pool, world.ledger, unknownOutcomes(cluster.lines)), [])
 })

@@ -5,7 +5,7 @@ import { NEEDS_REAL_REDIS } from '../helper/real-redis.js'
 import { startClient } from '../helper/redis-client.js'
 import { runPrograms } from '../helper/run-programs.js'
 import { ownRedis } from '../helper/servers.js'
-import { buildTown } from '../helper/test-cluster.js'
+import { startTestCluster } from '../helper/test-cluster.js'
 import { executeUser, type UserWorld } from '../helper/user-execute.js'
 import { userProgram } from '../helper/user-program.js'
 
@@ -19,7 +19,7 @@ const NONSENSE = [
 t.test('no entry that is still in the stream is lost, doubled or reordered, and of what is gone the reader is told', NEEDS_REAL_REDIS, async (t) => {
   const redis = await ownRedis(t, 'always')
   const users = new Set<string>()
-  const town = await buildTown(t, redis, {
+  const cluster = await startTestCluster(t, redis, {
     maxConnectionsPerUser: 0,
     maxReplaysPerUser: 0,
     streamMaxEntries: 10_000,
@@ -27,13 +27,13 @@ t.test('no entry that is still in the stream is lost, doubled or reordered, and 
     reconcileMs: 250,
     nonsense: () => [...users].map((user) => [userTopic(user), NONSENSE])
   })
-  const world: UserWorld = { instance: town.instance, redis: (await startClient(t, redis.url)).redis, users }
+  const world: UserWorld = { instance: cluster.instance, redis: (await startClient(t, redis.url)).redis, users }
   t.comment(await runPrograms({
     under: 'without faults of the database',
     faults,
     program: userProgram,
     count: 100,
     execute: async (program, signal) => await executeUser(world, program, signal),
-    cause: town.cause
+    inject: cluster.inject
   }))
 })

@@ -3,7 +3,7 @@ import autocannon from 'autocannon'
 import { serve } from '../harness/serve.js'
 import { frameOf, keyOf } from '../harness/workload.js'
 
-export interface Shot {
+export interface Load {
   url: string
   connections: number
   /** Dealt out to the connections: nobody profits from a read that is under way for another one. */
@@ -14,7 +14,7 @@ export interface Shot {
   durationS: number
 }
 
-export interface Hit {
+export interface LoadResult {
   requests: number
   elapsedMs: number
   p50Ms: number
@@ -29,7 +29,7 @@ const ANYWHERE = /^(?::|retry:)[^\n]*\n\n/gm
 
 const methods = {
   /** Rejects when a body is not, byte for byte, that of a message of its kind. */
-  async shoot ({ url, connections, messageIds, rows, query, durationS }: Shot): Promise<Hit> {
+  async run ({ url, connections, messageIds, rows, query, durationS }: Load): Promise<LoadResult> {
     const bodies = new Set(messageIds.map(keyOf).map((key) => Array.from({ length: rows }, (_, n) => frameOf('plain', key, n, n === rows - 1)).join('')))
     let connection = 0
     const startedAt = performance.now()
@@ -59,5 +59,5 @@ const methods = {
   }
 }
 
-export type CannonMethods = typeof methods
+export type AutocannonMethods = typeof methods
 serve(methods)

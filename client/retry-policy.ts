@@ -2,26 +2,26 @@ import { JournalClientError } from './errors.js'
 import type { ConnectionOptions, Health } from './options.js'
 
 /** How a connection is doing, when to try again, and when to stop trying. */
-export interface Patience {
+export interface RetryPolicy {
   /** The server's `retry:`, in ms. */
-  told (retryMs: number): void
+  setServerRetry (retryMs: number): void
   opened (): void
   /** An event has come that was not there before. */
   progressed (): void
   /** The connection was good up to this time, if it was opened at all. */
   closed (until: number): void
   /** Trying again is promising now. */
-  forgive (): void
+  reset (): void
   /** How long to wait, in ms: what the server wants in any case, and what is wise. @throws JournalClientError after too many errors. */
-  failed (failure: JournalClientError): [toldMs: number, backoffMs: number]
-  say (health: Health): void
+  nextDelays (failure: JournalClientError): [toldMs: number, backoffMs: number]
+  setHealth (health: Health): void
 }
 
 const TOO_MANY_REQUESTS = 429
 
-export function createPatience ({
+export function createRetryPolicy ({
   backoffMs = [0, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000], healthyMs = 2_000, maxErrors = 20, onHealth
-}: ConnectionOptions): Patience {
+}: ConnectionOptions): RetryPolicy {
   /** Picks the wait: failures since the last good connection. */
   let failures = 0
   /** Decides when to give up: failures since the last event, or good connection. */
@@ -37,7 +37,7 @@ export function createPatience ({
   }
 
   return {
-    told (ms) { retryMs = ms },
+    setServerRetry (ms) { retryMs = ms },
     opened () {
       openedAt = Date.now()
       say('healthy')
@@ -47,9 +47,9 @@ export function createPatience ({
       if (until - openedAt >= healthyMs) failures = errors = 0
       openedAt = Infinity
     },
-    forgive () { failures = 0 },
-    failed (failure) {
-      // A browser that is offline costs no patience: `online` will tell
+    reset () { failures = 0 },
+    nextDelays (failure) {
+      // A browser that is offline costs no policy: `online` will tell
       if (globalThis.navigator?.onLine !== false) errors++
       if (errors >= maxErrors) {
         throw new JournalClientError('FST_JOURNAL_CLIENT_GAVE_UP', `Gave up after ${errors} errors: ${failure.message}`, failure.status, null, failure)
@@ -60,6 +60,6 @@ export function createPatience ({
       say(failures > 1 ? 'unhealthy' : 'connecting')
       return [failure.retryAfterMs ?? retryMs, wait * (0.8 + 0.4 * Math.random())]
     },
-    say
+    setHealth: say
   }
 }
