@@ -1,16 +1,21 @@
-import { KindGuard, Type, type Static, type TSchema } from '@sinclair/typebox'
+import { KindGuard, Type, type Static, type TObject, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
 import type { FastifyRequest } from 'fastify'
 import { InvalidOptionError } from './errors.js'
 import type { MessageStatus } from './wire/status.js'
 import type { Message } from './message-handle.js'
+import { isPlainObject } from './wire/payload.js'
 import { describeValue } from './wire/text.js'
 
 /** What `authorize` is told of the message. */
 export interface AuthorizedMessage {
+  /** A UUID in lower case. */
   messageId: string
+  /** Whose message it is; `null`: nobody's. */
   userId: string | null
+  /** As the table has it. */
   status: MessageStatus
+  /** When its row was made. */
   createdAt: Date
 }
 
@@ -31,6 +36,89 @@ export type PublicError = (error: unknown, about: { userId: string | null, messa
 export type TakeOver = (message: Message, about: { lost: 'stale' | 'closed' }) => Continue | Promise<Continue>
 export type Continue = ((message: Message) => unknown) | null
 
+/** The options of the notifications. */
+export interface NotificationOptions {
+  /** About how many notifications are kept for a user. @defaultValue 1000 */
+  streamMaxEntries?: number
+  /** How many notifications are replayed in one response. @defaultValue 200 */
+  replayMaxPerRequest?: number
+  /** How old a notification may be when it is replayed, in hours; 0: no limit. @defaultValue 24 */
+  replayMaxAgeHours?: number
+  /** How often a user may have notifications replayed within `replayWindowMs`; 0: no limit. @defaultValue 30 */
+  maxReplaysPerUser?: number
+  /** The time in which `maxReplaysPerUser` is spent, in ms. @defaultValue 60000 */
+  replayWindowMs?: number
+  /** How often a tracked task tells its progress, in ms. @defaultValue 200 */
+  progressMs?: number
+}
+
+/** What the app passes to `register`. Only `identify` is required. */
+export interface MessageJournalOptions {
+  /**
+   * From the request to the user's id, which may be asynchronous; nobody is answered with 401. `false`: everyone may read every
+   * message, and there are no notifications.
+   */
+  identify: Identify | false
+  /** Whether the caller may read or stop the message. Without it, the message's user may. */
+  authorize?: Authorize
+  /** The text that readers see of a producer's or a task's error. Without it, a fixed sentence. */
+  publicError?: PublicError
+  /** Goes on with a message whose producer is gone. Without it, such a message ends with an error. */
+  takeOver?: TakeOver
+  /** The routes' prefix. */
+  prefix?: string
+  /** Whether the tables are migrated at start. @defaultValue false */
+  migrate?: boolean
+  /** The Postgres schema of the tables. Without it, the connection's search_path decides. */
+  schema?: string
+  /** The `name` that @fastify/postgres was registered with. */
+  postgres?: string
+  /** The `namespace` that @fastify/redis was registered with. */
+  redis?: string
+  /**
+   * The event types that end a message without a lease, and that a producer may end its own message with. `end` and `error` must be
+   * among them. @defaultValue ["end","error"]
+   */
+  terminalTypes?: string[]
+  /** Whether frames have an `event:` line with the event's type. @defaultValue false */
+  eventNames?: boolean
+  /** The largest payload, as JSON, in bytes. @defaultValue 1048576 */
+  maxPayloadBytes?: number
+  /** How much may wait for Postgres in this process, in bytes. @defaultValue 16777216 */
+  maxPendingBytes?: number
+  /** How long an event that was not sent, or was refused for the moment, waits for Postgres, in ms. @defaultValue 10000 */
+  writeRetryMs?: number
+  /** How long an event that was sent and got no answer waits until it has been looked for, in ms. @defaultValue 60000 */
+  maxDoubtMs?: number
+  /** How many reads of the journal are under way at once. @defaultValue 8 */
+  maxConcurrentReads?: number
+  /** How often open viewers are compared with the journal, in ms. @defaultValue 5000 */
+  reconcileMs?: number
+  /** How often the leases of this process's messages are renewed, in ms. @defaultValue 10000 */
+  heartbeatMs?: number
+  /** After how long without a sign of life a producer counts as dead, in ms; larger than `heartbeatMs`. @defaultValue 90000 */
+  producerIdleMs?: number
+  /** After how long without an event a producer is ended although it lives, in ms; 0: never. @defaultValue 3600000 */
+  producerSilenceMs?: number
+  /** After how long without progress a blocked socket is destroyed, in ms. @defaultValue 60000 */
+  stallTimeoutMs?: number
+  /** How many streams a user may have open, over all processes; 0: no limit. @defaultValue 8 */
+  maxConnectionsPerUser?: number
+  /** `false`: there are no notifications. */
+  notifications?: false | NotificationOptions
+  /**
+   * What a reader who is turned away for the moment gets: a status, or 200 and an `event: busy`, which does not stop an EventSource.
+   * @defaultValue "status"
+   */
+  overload?: 'status' | 'in-band'
+  /** After how many days, a whole number, events are deleted; 0: never. @defaultValue 14 */
+  retentionDays?: number
+  /** How often an open response gets a comment, in ms. @defaultValue 15000 */
+  keepaliveMs?: number
+  /** The mean wait that clients are told to keep before they reconnect, in ms. @defaultValue 2000 */
+  retryMs?: number
+}
+
 /** A century; Postgres' clock does not go back as far as the largest integer. */
 export const MAX_RETENTION_DAYS = 36_500
 
@@ -38,22 +126,37 @@ function fn<T> (description: string) {
   return Type.Unsafe<T>(Type.Function([], Type.Unknown(), { description }))
 }
 
-const positive = (description: string, value: number) => Type.Integer({ description, default: value, minimum: 1, maximum: 2_147_483_647 })
+const positive = (description: string, value: number) =>
+  Type.Integer({ description, default: value, minimum: 1, maximum: 2_147_483_647 })
 
-const notNegative = (description: string, value: number) => Type.Integer({ description, default: value, minimum: 0, maximum: 2_147_483_647 })
+const notNegative = (description: string, value: number, maximum = 2_147_483_647) =>
+  Type.Integer({ description, default: value, minimum: 0, maximum })
 
-/** Every option, its default and its unit; the README's table says the same. */
+const text = (description: string, rules = {}) => Type.Optional(Type.String({ description, minLength: 1, ...rules }))
+
+const NotificationsSchema = Type.Object({
+  streamMaxEntries: positive('About how many notifications are kept for a user', 1_000),
+  replayMaxPerRequest: positive('How many notifications are replayed in one response', 200),
+  replayMaxAgeHours: notNegative('How old a notification may be when it is replayed; 0: no limit', 24, 876_000),
+  maxReplaysPerUser: notNegative('How often a user may have notifications replayed within replayWindowMs; 0: no limit', 30),
+  replayWindowMs: positive('The time in which maxReplaysPerUser is spent', 60_000),
+  progressMs: positive('How often a tracked task tells its progress', 200)
+}, { additionalProperties: false })
+
+/** Every option, with its default and its unit. MessageJournalOptions says the same to TypeScript. */
 export const OptionsSchema = Type.Object({
   prefix: Type.Optional(Type.String({ description: 'The routes\' prefix' })),
   identify: Type.Union([fn<Identify>('Who is asking'), Type.Literal(false)]),
   authorize: Type.Optional(fn<Authorize>('Whether the caller may read a message')),
   publicError: Type.Optional(fn<PublicError>('What readers see of a producer\'s error')),
   takeOver: Type.Optional(fn<TakeOver>('Who goes on with a message whose producer is gone')),
-  migrate: Type.Boolean({ description: 'Migrate the tables at start', default: false }),
-  schema: Type.Optional(Type.String({ description: 'The Postgres schema of the tables', minLength: 1, maxLength: 63 })),
-  postgres: Type.Optional(Type.String({ description: 'The name that @fastify/postgres was registered with', minLength: 1 })),
-  redis: Type.Optional(Type.String({ description: 'The namespace that @fastify/redis was registered with', minLength: 1 })),
-  terminalTypes: Type.Array(Type.String({ minLength: 1 }), { description: 'The event types that end a message', default: ['end', 'error'], minItems: 1 }),
+  migrate: Type.Boolean({ description: 'Whether the tables are migrated at start', default: false }),
+  schema: text('The Postgres schema of the tables', { maxLength: 63 }),
+  postgres: text('The name that @fastify/postgres was registered with'),
+  redis: text('The namespace that @fastify/redis was registered with'),
+  terminalTypes: Type.Array(Type.String({ minLength: 1 }), {
+    description: 'The event types that end a message', default: ['end', 'error'], minItems: 1
+  }),
   eventNames: Type.Boolean({ description: 'Whether frames have an event: line', default: false }),
   maxPayloadBytes: positive('The largest payload, as JSON', 1_048_576),
   maxPendingBytes: positive('How much may wait for Postgres in this process', 16_777_216),
@@ -66,28 +169,33 @@ export const OptionsSchema = Type.Object({
   producerSilenceMs: notNegative('After how long without an event a producer is ended although it lives; 0: never', 3_600_000),
   stallTimeoutMs: positive('After how long without progress a blocked socket is destroyed', 60_000),
   maxConnectionsPerUser: notNegative('How many streams a user may have open; 0: no limit', 8),
-  push: Type.Boolean({ description: 'Whether there are notifications', default: true }),
-  streamMaxEntries: positive('About how many notifications are kept for a user', 1_000),
-  replayMaxPerRequest: positive('How many notifications are replayed in one response', 200),
-  replayMaxAgeHours: Type.Integer({ description: 'How old a notification may be when it is replayed; 0: no limit', default: 24, minimum: 0, maximum: 876_000 }),
-  maxReplaysPerUser: notNegative('How often a user may have notifications replayed within replayWindowMs; 0: no limit', 30),
-  replayWindowMs: positive('The time in which maxReplaysPerUser is spent', 60_000),
-  progressMs: positive('How often a tracked task tells its progress', 200),
-  overload: Type.Union([Type.Literal('status'), Type.Literal('in-band')], { description: 'Whether a reader who is turned away gets a status, or 200 and a busy event', default: 'status' }),
-  retentionDays: Type.Integer({ description: 'After how many days events are deleted; 0: never', default: 14, minimum: 0, maximum: MAX_RETENTION_DAYS }),
+  notifications: Type.Union([NotificationsSchema, Type.Literal(false)], {
+    description: 'The options of the notifications; false: there are none', default: {}
+  }),
+  overload: Type.Union([Type.Literal('status'), Type.Literal('in-band')], {
+    description: 'Whether a reader who is turned away gets a status, or 200 and a busy event', default: 'status'
+  }),
+  retentionDays: notNegative('After how many days events are deleted; 0: never', 14, MAX_RETENTION_DAYS),
   keepaliveMs: positive('How often an open response gets a comment', 15_000),
   retryMs: positive('The mean wait that clients are told to keep before they reconnect', 2_000)
 }, { additionalProperties: false })
 
-export type JournalOptions = Static<typeof OptionsSchema>
-
-/** What the app passes to `register`: every option that has a default may be left out. */
-export type MessageJournalOptions = Partial<JournalOptions> & Pick<JournalOptions, 'identify'>
+/** The options with their defaults. Without notifications, theirs are there all the same. */
+export interface JournalOptions extends Omit<Static<typeof OptionsSchema>, 'notifications'>, Static<typeof NotificationsSchema> {
+  /** Whether there are notifications. */
+  notifications: boolean
+}
 
 const compiled = TypeCompiler.Compile(OptionsSchema)
 
-const DEFAULTS = Object.fromEntries(Object.entries(OptionsSchema.properties)
-  .flatMap(([name, schema]) => schema.default === undefined ? [] : [[name, schema.default]]))
+const compiledNotifications = TypeCompiler.Compile(NotificationsSchema)
+
+/** With what was passed and is not undefined. */
+function withDefaults ({ properties }: TObject, passed: object): Record<string, unknown> {
+  const defaults = Object.entries(properties).flatMap(([name, schema]) => schema.default === undefined ? [] : [[name, schema.default]])
+  const given = Object.entries(passed).filter(([, value]) => value !== undefined)
+  return { ...structuredClone(Object.fromEntries(defaults)), ...Object.fromEntries(given) }
+}
 
 /** Fastify's own register options, which reach every plugin. */
 const FASTIFY_OPTIONS = new Set(['logLevel', 'logSerializers'])
@@ -97,25 +205,39 @@ const FASTIFY_OPTIONS = new Set(['logLevel', 'logSerializers'])
  * @throws InvalidOptionError with the option's name and the reason.
  */
 export function parseOptions (passed: object): JournalOptions {
-  const own = Object.fromEntries(Object.entries(passed).filter(([name, value]) => value !== undefined && !FASTIFY_OPTIONS.has(name)))
-  const options: unknown = { ...structuredClone(DEFAULTS), ...own }
-  const [error] = compiled.Errors(options)
+  const own = Object.fromEntries(Object.entries(passed).filter(([name]) => !FASTIFY_OPTIONS.has(name)))
+  const options = withDefaults(OptionsSchema, own)
+  const { notifications } = options
+  if (isPlainObject(notifications)) options['notifications'] = withDefaults(NotificationsSchema, notifications)
+  const [error] = errorsOf(options)
   if (error !== undefined) throw new InvalidOptionError(describe(error))
-  const sound = options as JournalOptions // there is no error
+  const sound = options as Static<typeof OptionsSchema> // there is no error
   checkTerminalTypes(sound)
   checkLease(sound)
-  return sound
+  return {
+    ...sound,
+    ...sound.notifications === false ? withDefaults(NotificationsSchema, {}) as Static<typeof NotificationsSchema> : sound.notifications,
+    notifications: sound.notifications !== false
+  }
+}
+
+/** Of wrong notifications, what is wrong in them: a union's own error says only that it fits nothing. */
+function * errorsOf (options: Record<string, unknown>): Generator<ValueError> {
+  for (const error of compiled.Errors(options)) {
+    if (error.path !== '/notifications' || !isPlainObject(error.value)) yield error
+    else for (const inner of compiledNotifications.Errors(error.value)) yield { ...inner, path: error.path + inner.path }
+  }
 }
 
 /** `message.end` and `message.fail` write these two; a set without them would leave their readers waiting. */
-function checkTerminalTypes ({ terminalTypes }: JournalOptions): void {
+function checkTerminalTypes ({ terminalTypes }: Pick<JournalOptions, 'terminalTypes'>): void {
   for (const type of ['end', 'error']) {
     if (!terminalTypes.includes(type)) throw new InvalidOptionError(`"terminalTypes" must contain "${type}"; got ${describeValue(terminalTypes)}`)
   }
 }
 
 /** A lease that runs out before it is renewed would have every live producer taken for dead. */
-function checkLease ({ heartbeatMs, producerIdleMs }: JournalOptions): void {
+function checkLease ({ heartbeatMs, producerIdleMs }: Pick<JournalOptions, 'heartbeatMs' | 'producerIdleMs'>): void {
   if (producerIdleMs <= heartbeatMs) throw new InvalidOptionError(`"producerIdleMs" must be larger than "heartbeatMs", which is ${heartbeatMs}; got ${producerIdleMs}`)
 }
 

@@ -69,7 +69,7 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
     const serve = createServeStream(viewers, slots, options.overload)
     await routes.register(messageEvents, { access, serve, messages: messages.feeds, terminalTypes: messages.terminalTypes })
     await routes.register(messageStop, { access, stopper: messages.stopper })
-    await routes.register(userEvents, { access, serve, users, push: options.push })
+    await routes.register(userEvents, { access, serve, users, notifications: options.notifications })
   }, { prefix: options.prefix ?? '' })
 }
 

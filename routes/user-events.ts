@@ -12,7 +12,7 @@ export interface UserEventsOptions {
   access: Access
   serve: ServeStream
   users: Notifications
-  push: boolean
+  notifications: boolean
 }
 
 const schema = {
@@ -31,11 +31,11 @@ const schema = {
 const PUSH_DISABLED_RETRY_MS = 300_000
 
 /** The user's pipe. */
-export const userEvents: FastifyPluginAsyncTypebox<UserEventsOptions> = async (app, { access, serve, users, push }) => {
+export const userEvents: FastifyPluginAsyncTypebox<UserEventsOptions> = async (app, { access, serve, users, notifications }) => {
   app.get('/events', { schema, exposeHeadRoute: false, onSend: takeOver }, async (request, reply) => await serve(reply, async () => {
     const userId = await access.identify(request)
     if (userId === null) throw new UnauthenticatedError() // everybody's messages can be read, but nobody's are notifications
-    if (!push) {
+    if (!notifications) {
       reply
         .header('content-type', 'text/event-stream')
         .header('cache-control', 'no-store, no-transform')

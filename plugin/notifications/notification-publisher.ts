@@ -18,7 +18,7 @@ export interface UserEventOptions {
  * Never throws and never rejects. Resolves with the entry's id once Redis has added it: every reader of the user gets
  * it, also one that connects later with a cursor. `null`, with a line in the log, when it was not added, as far as is known: an empty
  * user or type, a payload or a scope that cannot be serialised or is larger than `maxPayloadBytes`, a Redis that is away or
- * did not answer within 5 s. `null` without one when the option `push` is false. A notification whose answer was lost with
+ * did not answer within 5 s. `null` without one when the option `notifications` is false. A notification whose answer was lost with
  * the connection is sent again by ioredis, and may be in the stream twice, under two ids.
  */
 export type PublishUserEvent = (userId: string | number | bigint, type: string, payload?: unknown, options?: UserEventOptions) => Promise<string | null>
@@ -30,7 +30,7 @@ export interface UserPublisher {
 }
 
 export interface UserPublisherOptions {
-  push: boolean
+  notifications: boolean
   /** About how many entries a stream keeps. */
   streamMaxEntries: number
   maxPayloadBytes: number
@@ -126,7 +126,7 @@ export function createNotificationPublisher (redis: Redis, publisher: Publisher,
   }
 
   const publishUserEvent: PublishUserEvent = async (userId, type, payload, more) => {
-    if (!options.push) return null
+    if (!options.notifications) return null
     try {
       return await prepare(userId, type, payload, more)
     } catch (error) {

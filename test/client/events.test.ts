@@ -32,7 +32,7 @@ t.test('without a cursor, what comes; with one, what came since', async (t) => {
 })
 
 t.test('a long backlog comes in parts, and nothing is lost or doubled between them', async (t) => {
-  const { pipe, publish, cursors } = await startPipe(t, { replayMaxPerRequest: 4 })
+  const { pipe, publish, cursors } = await startPipe(t, { notifications: { replayMaxPerRequest: 4 } })
   const [first] = await publish(...upTo(19))
   const reader = createReader()
   const leaving = new AbortController()
@@ -133,7 +133,7 @@ t.test('stream ids are compared as numbers', async (t) => {
 })
 
 t.test('a pipe that is turned off is told from one that has ended', async (t) => {
-  const { pipe } = await startPipe(t, { push: false })
+  const { pipe } = await startPipe(t, { notifications: false })
   const reader = createReader()
   t.strictSame(await connectEvents({ ...pipe, ...reader.listeners }), { status: 'disabled' })
   t.strictSame(reader.events, [])

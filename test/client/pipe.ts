@@ -15,12 +15,12 @@ export interface Pipe extends TestApp {
   publish: (...numbers: number[]) => Promise<string[]>
 }
 
-export async function startPipe (t: Test, options: TestAppOptions = {}): Promise<Pipe> {
+export async function startPipe (t: Test, { notifications = {}, ...options }: TestAppOptions = {}): Promise<Pipe> {
   const cursors: Array<string | undefined> = []
   const user = randomUUID()
   const started = await startApp(t, {
     retryMs: 1,
-    maxReplaysPerUser: 0,
+    notifications: notifications && { maxReplaysPerUser: 0, ...notifications },
     extend (app) {
       app.addHook('onRequest', async ({ headers }) => { cursors.push(headers['last-event-id']?.toString()) })
     },

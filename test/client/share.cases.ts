@@ -243,7 +243,7 @@ t.test('a leader that is turned away for good leaves the lead to the next tab, a
 
 t.test('a pipe that is turned off ends the call in every tab', async (t) => {
   haveLocks(t)
-  const pipe = await startPipe(t, { push: false })
+  const pipe = await startPipe(t, { notifications: false })
   const tabs = [openTab(t, pipe), openTab(t, pipe)]
   for (const { done } of tabs) t.strictSame(await done, { status: 'disabled' })
 })

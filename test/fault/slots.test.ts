@@ -121,7 +121,7 @@ t.test('nobody is turned away because Redis is: killed, frozen, or with a key of
 t.test('a client of the app that takes numbers for texts counts all the same', async (t) => {
   const server = await ownRedis(t)
   const client = await redisClient(t, server.url, { stringNumbers: true })
-  const { url, open } = await start(t, { redisClient: client, redisUrl: server.url, maxConnectionsPerUser: 1, maxReplaysPerUser: 1 })
+  const { url, open } = await start(t, { redisClient: client, redisUrl: server.url, maxConnectionsPerUser: 1, notifications: { maxReplaysPerUser: 1 } })
   t.equal((await open()).status, 200)
   t.equal((await open()).status, 429)
 

@@ -9,7 +9,7 @@ import { parsed, publishMany, startUser, streamKey, truncated, type User } from 
 
 /** More than the kernel's buffers take, so that a socket whose reader stops is blocked. */
 const LARGE = { count: 2_200, padding: 'x'.repeat(10_000) }
-const MANY = { streamMaxEntries: 10_000, replayMaxPerRequest: 10_000 }
+const MANY = { notifications: { streamMaxEntries: 10_000, replayMaxPerRequest: 10_000 } }
 
 async function publishLarge (user: User): Promise<string[]> {
   const published: string[] = []
@@ -116,7 +116,7 @@ t.test('a reader that stops reading is cut after stallTimeoutMs, and goes on wit
 t.test('a reader that never reads costs less than 1 MiB, or two pages where a notification is large', NEEDS_REAL_REDIS, async (t) => {
   const user = await startUser(t, MANY)
   const { databaseUrl } = user
-  const child = await startAppProcess(t, { databaseUrl, redisUrl: process.env.TEST_REDIS_URL ?? '', ...MANY, maxConnectionsPerUser: 0, maxReplaysPerUser: 0 })
+  const child = await startAppProcess(t, { databaseUrl, redisUrl: process.env.TEST_REDIS_URL ?? '', notifications: { ...MANY.notifications, maxReplaysPerUser: 0 }, maxConnectionsPerUser: 0 })
   const here = { ...user, url: child.url }
 
   /** After the garbage is gone, and nothing more comes. */
@@ -158,7 +158,7 @@ t.test('a reader that never reads costs less than 1 MiB, or two pages where a no
 
 t.test('slots: one that is turned away or leaves while it is counted leaves none behind', NEEDS_REAL_REDIS, async (t) => {
   const redis = await ownRedis(t)
-  const user = await startUser(t, { redisUrl: redis.url, maxConnectionsPerUser: 2, maxReplaysPerUser: 1 })
+  const user = await startUser(t, { redisUrl: redis.url, maxConnectionsPerUser: 2, notifications: { maxReplaysPerUser: 1 } })
   const slots = async () => Object.values(await user.app.redis.hgetall(`user:${user.user}:slots`)).map((field) => field.split(':')[0])
   const first = await user.open('5-0')
   t.same(await slots(), ['1'])

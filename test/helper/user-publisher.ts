@@ -30,7 +30,7 @@ export async function startPublishing (t: Test, options: Partial<UserPublisherOp
     user,
     key,
     publish: createNotificationPublisher(redis, createPublisher(redis, log), log, {
-      push: true, streamMaxEntries: 1_000, maxPayloadBytes: 1_048_576, replayMaxAgeHours: 24, ...options
+      notifications: true, streamMaxEntries: 1_000, maxPayloadBytes: 1_048_576, replayMaxAgeHours: 24, ...options
     }).publishUserEvent,
     entries: async () => (await redis.xrange(key, '-', '+')).map(([id, [, envelope = '']]) => ({ id, envelope }))
   }

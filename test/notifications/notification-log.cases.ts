@@ -46,7 +46,7 @@ test('a reader for whom everything is too old stands behind it, and is told once
 })
 
 test('a reader for whom everything is too old is not told again by the reconciliation', async (t) => {
-  const reader = await startUser(t, { replayMaxAgeHours: 1, reconcileMs: 20, keepaliveMs: 50 })
+  const reader = await startUser(t, { notifications: { replayMaxAgeHours: 1 }, reconcileMs: 20, keepaliveMs: 50 })
   await reader.app.redis.xadd(streamKey(reader), hoursAgo(2), 'event', '{"type":"old"}')
   const connection = await reader.open('nonsense')
   await connection.until(({ comments }) => comments.filter((comment) => comment === 'keepalive').length >= 4)
@@ -57,7 +57,7 @@ test('a reader for whom everything is too old is not told again by the reconcili
 })
 
 test('entries that no reader is shown do not use up what a response may replay', async (t) => {
-  const reader = await startUser(t, { replayMaxPerRequest: 5 })
+  const reader = await startUser(t, { notifications: { replayMaxPerRequest: 5 } })
   const first = await reader.publish('first')
   for (let n = 0; n < 17; n++) await reader.app.redis.xadd(streamKey(reader), '*', 'other', 'x')
   const shown = await publishMany(reader, 5)

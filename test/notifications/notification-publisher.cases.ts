@@ -163,8 +163,8 @@ test('a stream keeps about as many entries as it may', async (t) => {
   t.strictSame((await redis.xrevrange(key, '+', '-', 'COUNT', 50)).map(([id]) => id), ids.slice(-50).reverse())
 })
 
-test('push: false sends nothing, and says nothing', NEEDS_REAL_REDIS, async (t) => {
-  const publishing = await startPublishing(t, { push: false })
+test('notifications: false sends nothing, and says nothing', NEEDS_REAL_REDIS, async (t) => {
+  const publishing = await startPublishing(t, { notifications: false })
   const commands = await watch(t, publishing)
   t.equal(await publishing.publish(publishing.user, 'any'), null)
   t.equal(await publishing.publish('', ''), null)

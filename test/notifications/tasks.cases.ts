@@ -210,7 +210,7 @@ test('a Redis that is away or frozen fails no task, and hides no failure', NEEDS
 })
 
 test('an app tracks tasks by its own options, and tells its user by the default of publicError', async (t) => {
-  const { app } = await startApp(t, { progressMs: 100_000 })
+  const { app } = await startApp(t, { notifications: { progressMs: 100_000 } })
   const [own] = await Promise.allSettled([app.journal.trackTask({ userId: 'tasks of an app', type: 'own' }, async (progress) => {
     for (let n = 0; n < 5; n++) progress(n)
     throw new Error('secret')

@@ -1,8 +1,19 @@
 import { KindGuard, type TSchema } from '@sinclair/typebox'
+import { readFile } from 'node:fs/promises'
 import t from 'tap'
-import { OptionsSchema, parseOptions, type MessageJournalOptions } from '../../plugin/options.js'
+import ts from 'typescript'
+import { OptionsSchema, parseOptions, type MessageJournalOptions, type NotificationOptions } from '../../plugin/options.js'
 
 const identify = () => 'ada'
+
+const REFUSED_NOTIFICATIONS: Record<keyof NotificationOptions, unknown[]> = {
+  streamMaxEntries: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
+  replayMaxPerRequest: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
+  replayMaxAgeHours: [null, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
+  maxReplaysPerUser: [null, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
+  replayWindowMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
+  progressMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31]
+}
 
 const REFUSED: Record<keyof MessageJournalOptions, unknown[]> = {
   prefix: [null, 1, {}],
@@ -27,13 +38,7 @@ const REFUSED: Record<keyof MessageJournalOptions, unknown[]> = {
   producerSilenceMs: [null, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
   stallTimeoutMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
   maxConnectionsPerUser: [null, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
-  push: [null, 'no', 0],
-  streamMaxEntries: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
-  replayMaxPerRequest: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
-  replayMaxAgeHours: [null, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
-  maxReplaysPerUser: [null, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
-  replayWindowMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
-  progressMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
+  notifications: [null, true, 'no', 0, []],
   overload: [null, '', 'inband', true],
   retentionDays: [null, -1, 1.5, '1', NaN, Infinity, 36_501],
   keepaliveMs: [null, 0, -1, 1.5, '1', NaN, Infinity, 2 ** 31],
@@ -57,7 +62,7 @@ t.test('identify is all that an app must say', async (t) => {
     producerSilenceMs: 3_600_000,
     stallTimeoutMs: 60_000,
     maxConnectionsPerUser: 8,
-    push: true,
+    notifications: true,
     streamMaxEntries: 1_000,
     replayMaxPerRequest: 200,
     replayMaxAgeHours: 24,
@@ -87,6 +92,23 @@ for (const [name, values] of Object.entries(REFUSED)) {
   })
 }
 
+for (const [name, values] of Object.entries(REFUSED_NOTIFICATIONS)) {
+  t.test(`a wrong "notifications.${name}" is refused by its name`, async (t) => {
+    for (const value of values) {
+      t.throws(() => parseOptions({ identify, notifications: { [name]: value } }), {
+        code: 'FST_JOURNAL_INVALID_OPTION', message: new RegExp(`^fastify-message-journal: option "notifications.${name}"`)
+      }, `${name}: ${JSON.stringify(value) ?? String(value)}`)
+    }
+  })
+}
+
+t.test('the options of the notifications have defaults, with and without notifications', async (t) => {
+  const { streamMaxEntries, replayMaxPerRequest, notifications } = parseOptions({ identify, notifications: { streamMaxEntries: 7, replayMaxPerRequest: undefined } })
+  t.strictSame({ streamMaxEntries, replayMaxPerRequest, notifications }, { streamMaxEntries: 7, replayMaxPerRequest: 200, notifications: true })
+  t.match(parseOptions({ identify, notifications: false }), { notifications: false, progressMs: 200 })
+  t.throws(() => parseOptions({ identify, notifications: { push: true } }), { message: /"notifications.push"/ })
+})
+
 t.test('the refusal says what is wanted and what was given', async (t) => {
   t.throws(() => parseOptions({ identify, keepaliveMs: '15s' }), { message: /"keepaliveMs": expected integer; got "15s" \(How often/ })
   t.throws(() => parseOptions({ identify, keepaliveMs: 0 }), { message: /"keepaliveMs": .*greater or equal to 1; got 0/ })
@@ -115,10 +137,28 @@ t.test('an option that does not exist is refused by its name', async (t) => {
 })
 
 t.test('every option has a description, and every limit a unit in its name', async (t) => {
-  for (const [name, schema] of Object.entries(OptionsSchema.properties)) {
+  const nested = OptionsSchema.properties.notifications.anyOf[0].properties
+  for (const [name, schema] of Object.entries<TSchema>({ ...OptionsSchema.properties, ...nested })) {
     const schemas: TSchema[] = KindGuard.IsUnion(schema) ? [schema, ...schema.anyOf] : [schema]
     t.ok(schemas.some(({ description }) => typeof description === 'string'), `${name} is described`)
     if (KindGuard.IsInteger(schema)) t.match(name, /(Ms|Bytes|Reads|Days|Hours|Entries|PerUser|PerRequest)$/)
+  }
+})
+
+t.test('what an editor shows of each option is what the schema has', async (t) => {
+  const source = ts.createSourceFile('options.ts', await readFile(new URL('../../plugin/options.ts', import.meta.url), 'utf8'), ts.ScriptTarget.Latest, true)
+  const shown = new Map<string, Map<string, string | undefined>>()
+  for (const statement of source.statements) {
+    if (!ts.isInterfaceDeclaration(statement)) continue
+    shown.set(statement.name.text, new Map(statement.members.map((member) => {
+      const defaultTag = ts.getJSDocTags(member).find(({ tagName }) => tagName.text === 'defaultValue')
+      t.ok(ts.getJSDocCommentsAndTags(member).length > 0, `${member.name?.getText()} has a comment`)
+      return [String(member.name?.getText()), ts.getTextOfJSDocComment(defaultTag?.comment)]
+    })))
+  }
+  for (const [name, { properties }] of [['MessageJournalOptions', OptionsSchema], ['NotificationOptions', OptionsSchema.properties.notifications.anyOf[0]]] as const) {
+    const wanted = Object.entries<TSchema>(properties).map(([name, schema]) => [name, name === 'notifications' ? undefined : JSON.stringify(schema.default)])
+    t.strictSame([...shown.get(name) ?? []].toSorted(), wanted.toSorted(), name)
   }
 })
 

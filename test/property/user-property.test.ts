@@ -21,9 +21,7 @@ t.test('no entry that is still in the stream is lost, doubled or reordered, and 
   const users = new Set<string>()
   const cluster = await startTestCluster(t, redis, {
     maxConnectionsPerUser: 0,
-    maxReplaysPerUser: 0,
-    streamMaxEntries: 10_000,
-    replayMaxPerRequest: 20,
+    notifications: { maxReplaysPerUser: 0, streamMaxEntries: 10_000, replayMaxPerRequest: 20 },
     reconcileMs: 250,
     nonsense: () => [...users].map((user) => [userTopic(user), NONSENSE])
   })

@@ -29,11 +29,11 @@ t.test('thirty replays a minute; the next is 429 with Retry-After, and connects 
 })
 
 t.test('a replay count without an end gets one', async (t) => {
-  const reader = await startUser(t, { maxReplaysPerUser: 2 })
+  const reader = await startUser(t, { notifications: { maxReplaysPerUser: 2 } })
   await reader.app.redis.set(`user:${reader.user}:replays`, 7)
   t.equal((await reader.open('1-0')).status, 429)
   t.ok(await reader.app.redis.pttl(`user:${reader.user}:replays`) > 0)
-  const any = await startUser(t, { maxReplaysPerUser: 0 })
+  const any = await startUser(t, { notifications: { maxReplaysPerUser: 0 } })
   for (let n = 0; n < 40; n++) (await any.open('1-0')).cut()
   t.equal(await any.app.redis.exists(`user:${any.user}:replays`), 0)
 })

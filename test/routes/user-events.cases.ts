@@ -128,7 +128,7 @@ t.test('a user without a stream: a cursor is told that nothing is kept, and what
 
 t.test('a response replays so many and ends; the cursor brings the reader back for the rest, without a hole', async (t) => {
   for (const replayMaxPerRequest of [7, 120]) {
-    const reader = await startUser(t, { replayMaxPerRequest })
+    const reader = await startUser(t, { notifications: { replayMaxPerRequest } })
     const backlog = await publishMany(reader, 250)
     const got: string[] = []
     let responses = 0
@@ -147,7 +147,7 @@ t.test('a response replays so many and ends; the cursor brings the reader back f
 })
 
 t.test('a reader that has caught up stays, however much comes', async (t) => {
-  const reader = await startUser(t, { replayMaxPerRequest: 5 })
+  const reader = await startUser(t, { notifications: { replayMaxPerRequest: 5 } })
   const [first] = await publishMany(reader, 3)
   const connection = await reader.open(first)
   await connection.until(has(2))
@@ -157,7 +157,7 @@ t.test('a reader that has caught up stays, however much comes', async (t) => {
 })
 
 t.test('what is too old is not replayed, and the reader is told', async (t) => {
-  const reader = await startUser(t, { replayMaxAgeHours: 1 })
+  const reader = await startUser(t, { notifications: { replayMaxAgeHours: 1 } })
   const key = streamKey(reader)
   const now = Date.now()
   const old = [3, 2].map((hours) => `${now - hours * 3_600_000}-0`)
@@ -171,7 +171,7 @@ t.test('what is too old is not replayed, and the reader is told', async (t) => {
   await nothingMissed.until(has(2))
   t.same(ids(nothingMissed), recent, 'an old cursor that missed nothing old')
 
-  const all = await startUser(t, { replayMaxAgeHours: 0 })
+  const all = await startUser(t, { notifications: { replayMaxAgeHours: 0 } })
   for (const id of old) await all.app.redis.xadd(streamKey(all), id, 'event', '{"type":"old"}')
   const everything = await all.open(old[0])
   await everything.until(has(1))
@@ -198,8 +198,8 @@ t.test('users get their own notifications and no others', async (t) => {
   t.same([ids(own), ids(other)], [[id], [others]])
 })
 
-t.test('push: false: the route says so and ends, and nothing is published', async (t) => {
-  const reader = await startUser(t, { push: false })
+t.test('notifications: false: the route says so and ends, and nothing is published', async (t) => {
+  const reader = await startUser(t, { notifications: false })
   const connection = await reader.open('1-0')
   t.equal(connection.status, 200)
   await connection.ended
