@@ -61,6 +61,8 @@ export interface MessageState extends Message, ReadState {
 
 export interface OpenedMessage {
   epoch: number
+  /** When its row was made, in s. Tells it from a message of the same id that was deleted. */
+  createdAt: string
   /** The number of the message's newest event; -1 when it has none. */
   latest: number
   /** The next event stands above this number, which is `latest` or higher. */
@@ -78,6 +80,8 @@ export interface LockedMessage {
   /** The next event stands above it. */
   lastNo: number
   openToken: string | null
+  /** As OpenedMessage has it. */
+  createdAt: string
   handedOver: boolean
   /** Since the last heartbeat; `null`: there never was one. Below zero: the clock has been set back. */
   heartbeatAgeMs: number | null
@@ -268,11 +272,10 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
     openMessage: async (messageId, userId, mayContinue, token) => await connection.transaction('select', async (held) => {
       const [opened] = await held.query('openMessage', [messageId, userId, mayContinue, token])
       if (opened === undefined) return null
-      const epoch = Number(opened[0])
-      if (epoch === 1 && opened[1] === '-1') return { epoch, latest: -1, lastNo: -1 }
-      const [newest] = (await held.query('findLatest', [messageId])).flat()
+      const [epoch, lastNo, createdAt, isNew] = opened
+      const [newest] = isNew === 't' ? [] : (await held.query('findLatest', [messageId])).flat()
       const latest = toNumber(newest) ?? -1
-      return { epoch, latest, lastNo: Math.max(latest, toNumber(opened[1]) ?? -1) }
+      return { epoch: Number(epoch), createdAt: String(createdAt), latest, lastNo: Math.max(latest, toNumber(lastNo) ?? -1) }
     }),
 
     wasOpened: async (messageId, token) => await connection.transaction('select', async (held) => {
@@ -361,7 +364,7 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
 }
 
 function toLockedMessage (messageId: string, row: ArrayRow, newestRow: ArrayRow | undefined): LockedMessage {
-  const [status, epoch, lastNo, endedNo, heartbeatAgeMs, touchedAgeMs, userId, handedOver, error, openToken] = row
+  const [status, epoch, lastNo, endedNo, heartbeatAgeMs, touchedAgeMs, userId, handedOver, error, openToken, createdAt] = row
   const newest = newestRow === undefined ? null : { ...toJournalRow(newestRow), ageMs: Number(newestRow[3]) }
   return {
     messageId,
@@ -372,6 +375,7 @@ function toLockedMessage (messageId: string, row: ArrayRow, newestRow: ArrayRow 
     endedNo: toNumber(endedNo),
     lastNo: Math.max(toNumber(lastNo) ?? -1, newest?.sequenceNo ?? -1),
     openToken: openToken ?? null,
+    createdAt: String(createdAt),
     handedOver: handedOver === 't',
     heartbeatAgeMs: toNumber(heartbeatAgeMs),
     touchedAgeMs: Number(touchedAgeMs),

@@ -71,7 +71,7 @@ test('after a fence a foreign number may still follow the newest row, but no row
   const message = await app.journal.openMessage({ userId: 'ada' })
   const { messageId } = message
   t.equal(await message.record('answer', { n: 0 }), true)
-  await client.query('select journal_fence(100, array[$1::uuid], array[1], array[40])', [messageId])
+  await client.query('select journal_fence(100, array[$1::uuid], array[null::int], array[40])', [messageId])
 
   await client.query(INSERT, [messageId, 1, '{}'])
   await t.rejects(client.query(INSERT, [messageId, 0, '{}']), TAKEN)
@@ -136,7 +136,7 @@ for (const level of LEVELS.slice(1)) {
       const message = await app.journal.openMessage({ userId: 'ada' })
       const { messageId } = message
       t.equal(await message.record('answer', {}), true)
-      if (fencedNo !== null) await client.query('select journal_fence(100, array[$1::uuid], array[1], array[$2::int])', [messageId, fencedNo])
+      if (fencedNo !== null) await client.query('select journal_fence(100, array[$1::uuid], array[null::int], array[$2::int])', [messageId, fencedNo])
       const older = await openClient(t, databaseUrl)
       await older.query(`begin isolation level ${level}`)
       await older.query('select from message_events')
