@@ -216,6 +216,27 @@ test('a row that came in past the triggers, as a replica applies it, is in nobod
   t.strictSame(await numbers(messageId), [0, 1, 2, 3, 4, 5, 6])
 })
 
+test('rows of savepoints raise the number as they are kept or rolled back', async (t) => {
+  const { app, client, databaseUrl, numbers } = await start(t)
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  const { messageId } = message
+  const lastNo = async () => (await client.query<{ last_no: number }>('select last_no from messages')).rows[0]?.last_no
+  await client.query('begin')
+  await client.query('savepoint rows')
+  await client.query(INSERT, [messageId, 5, '{}'])
+  t.equal(await lastNo(), 5)
+  await client.query('rollback to rows')
+  t.equal(await lastNo(), -1)
+  await client.query(INSERT, [messageId, 3, '{}'])
+  await client.query('release rows')
+  await client.query(INSERT, [messageId, 4, '{}'])
+  await client.query('commit')
+
+  t.strictSame(await ask(databaseUrl, 'select last_no from messages'), [{ last_no: 4 }])
+  t.equal(await message.record('answer', {}), true)
+  t.strictSame(await numbers(messageId), [3, 4, 5])
+})
+
 test('one INSERT may hold rows of several messages, each in ascending order, and is refused as a whole', async (t) => {
   const { app, client, databaseUrl, numbers } = await start(t)
   const [a, b] = [await makeMessage(databaseUrl), await makeMessage(databaseUrl)]
