@@ -108,6 +108,8 @@ begin
   execute format($create$
     create or replace function %1$I.journal_raise_last_no() returns trigger
     language plpgsql security definer as $body$
+    declare
+      mark text := pg_catalog.concat(new.message_id, ' ', pg_catalog.pg_current_xact_id());
     begin
       update %1$I.messages m set last_no = greatest(m.last_no, newest.sequence_no)
       from (
@@ -116,7 +118,10 @@ begin
       where m.message_id operator(pg_catalog.=) new.message_id and (
         m.last_no is null or m.last_no operator(pg_catalog.<) newest.sequence_no
         or m.xmin operator(pg_catalog.<>) pg_catalog.pg_current_xact_id()::pg_catalog.xid
+        and pg_catalog.current_setting('journal.raised', true) is distinct from mark
       );
+      -- Within a savepoint, xmin is the savepoint's
+      perform pg_catalog.set_config('journal.raised', mark, true);
       return null;
     end
     $body$

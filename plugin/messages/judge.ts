@@ -77,9 +77,9 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
     if (decided.kind === 'locked') reprieved.set(messageId, nowMs + graceMs)
     if (decided.kind === 'ended' && decided.lastNo !== decided.message.newest?.sequenceNo) log.warn('stale', { messageId }, 'journal: a message was ended: its producer gave no sign of life')
     if (decided.kind !== 'claimed' || takeOver === undefined) return
-    const { message: { userId }, epoch, lastNo } = decided
+    const { message: { userId, createdAt }, epoch, lastNo } = decided
     const latest = decided.message.newest?.sequenceNo ?? -1
-    const message = producers.adopt({ messageId, userId }, { epoch, latest, lastNo })
+    const message = producers.adopt({ messageId, userId }, { epoch, createdAt, latest, lastNo })
     message.use()
     goOn(takeOver, message, handedOver ? 'closed' : 'stale') // how long the app thinks about it, no other message waits
   }

@@ -28,6 +28,7 @@ export interface MessageContext extends PublicTextContext {
 /** A message and what the server alone may do with it. */
 export interface OwnedMessage extends Message {
   readonly epoch: number
+  readonly createdAt: string
   /** Something was recorded, a producer runs, or it was touched: its lease is renewed. */
   readonly isUsed: boolean
   /** A producer runs: the lease is renewed. */
@@ -150,6 +151,7 @@ export function createMessage (identity: { messageId: string, userId: string | n
     get lastSequenceNo () { return lastSequenceNo },
     get isUsed () { return isUsed },
     epoch: opened.epoch,
+    createdAt: opened.createdAt,
     signal: controller.signal,
     record: (eventType, payload) => new Promise((resolve) => {
       if (!ended && isEventType(eventType)) return write(eventType, payload, null, (reason) => { resolve(reason === null) })

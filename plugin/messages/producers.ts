@@ -135,7 +135,7 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
     })
     const other = messages.get(messageId)
     // Of two takeovers in one process, the answers may come in the other order
-    if (other !== undefined && other.epoch > message.epoch) {
+    if (other !== undefined && other.createdAt === message.createdAt && other.epoch > message.epoch) {
       message.lose(new FencedError(messageId))
       return message
     }

@@ -82,8 +82,8 @@ class Session implements Connection {
     const context = this.#context
     if (!context.mustBegin || this.isOpen) {
       const answer = await this.#scalar(name, values)
-      // It is closed, and with it what the app has begun in it and left
-      if (!this.isOpen && isInTransaction(this.#client)) throw new NotSentError('the app has given a client back within a transaction')
+      // Only the app, which still uses the client, knows whether that will be committed: it is looked for
+      if (!this.isOpen && isInTransaction(this.#client)) throw new Error('the app has begun a transaction on a client that it has given back')
       if (answer !== WRONG_ISOLATION) return answer
       context.mustBegin = true
     }

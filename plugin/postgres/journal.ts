@@ -137,11 +137,10 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
     openMessage: async (messageId, userId, mayContinue, token) => await connection.transaction('select', async (held) => {
       const [opened] = await held.query('openMessage', [messageId, userId, mayContinue, token])
       if (opened === undefined) return null
-      const epoch = Number(opened[0])
-      if (epoch === 1 && opened[1] === '-1') return { epoch, latest: -1, lastNo: -1 }
-      const [newest] = (await held.query('findLatest', [messageId])).flat()
+      const [epoch, lastNo, createdAt, isNew] = opened
+      const [newest] = isNew === 't' ? [] : (await held.query('findLatest', [messageId])).flat()
       const latest = toNumber(newest) ?? -1
-      return { epoch, latest, lastNo: Math.max(latest, toNumber(opened[1]) ?? -1) }
+      return { epoch: Number(epoch), createdAt: String(createdAt), latest, lastNo: Math.max(latest, toNumber(lastNo) ?? -1) }
     }),
 
     wasOpened: async (messageId, token) => await connection.transaction('select', async (held) => {
@@ -230,7 +229,7 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
 }
 
 function toLockedMessage (messageId: string, row: ArrayRow, newestRow: ArrayRow | undefined): LockedMessage {
-  const [status, epoch, lastNo, endedNo, heartbeatAgeMs, touchedAgeMs, userId, handedOver, error, openToken] = row
+  const [status, epoch, lastNo, endedNo, heartbeatAgeMs, touchedAgeMs, userId, handedOver, error, openToken, createdAt] = row
   const newest = newestRow === undefined ? null : { ...toJournalRow(newestRow), ageMs: Number(newestRow[3]) }
   return {
     messageId,
@@ -241,6 +240,7 @@ function toLockedMessage (messageId: string, row: ArrayRow, newestRow: ArrayRow 
     endedNo: toNumber(endedNo),
     lastNo: Math.max(toNumber(lastNo) ?? -1, newest?.sequenceNo ?? -1),
     openToken: openToken ?? null,
+    createdAt: String(createdAt),
     handedOver: handedOver === 't',
     heartbeatAgeMs: toNumber(heartbeatAgeMs),
     touchedAgeMs: Number(touchedAgeMs),

@@ -53,6 +53,8 @@ export interface MessageState extends MessageRow, ReadState {
 
 export interface OpenedMessage {
   epoch: number
+  /** When its row was made, in s. Tells it from a message of the same id that was deleted. */
+  createdAt: string
   /** The number of the message's newest event; -1 when it has none. */
   latest: number
   /** The next event stands above this number, which is `latest` or higher. */
@@ -70,6 +72,8 @@ export interface LockedMessage {
   /** The next event stands above it. */
   lastNo: number
   openToken: string | null
+  /** As OpenedMessage has it. */
+  createdAt: string
   handedOver: boolean
   /** Since the last heartbeat; `null`: there never was one. Below zero: the clock has been set back. */
   heartbeatAgeMs: number | null

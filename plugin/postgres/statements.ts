@@ -52,6 +52,13 @@ export const MAX_CANDIDATES = 100
 /** A larger payload of another program is not looked at for its type. */
 const MAX_TERMINAL_BYTES = 2_000
 
+/**
+ * The first lease of a message. Not 1: of a message that is deleted and made anew, an older lease must be worth nothing, and nothing
+ * else tells the two apart.
+ */
+const FIRST_EPOCH = '1 + floor(random() * 1000000000)::integer'
+const NEXT_EPOCH = `case m.epoch when 0 then ${FIRST_EPOCH} else m.epoch + 1 end`
+
 /** Milliseconds since a time; below zero when the clock has been set back. */
 const age = (time: string): string => `(extract(epoch from now() - ${time}) * 1000)::float8`
 
@@ -101,11 +108,11 @@ export function createStatements (tables: Tables): JournalStatements {
 
     openMessage: `
       insert into ${messages} as m (message_id, user_id, status, epoch, heartbeat_at, touched_at, open_token)
-      values ($1, $2, 'streaming', 1, now(), now(), $4)
+      values ($1, $2, 'streaming', ${FIRST_EPOCH}, now(), now(), $4)
       on conflict (message_id) do update
-        set status = 'streaming', error = null, epoch = m.epoch + 1, heartbeat_at = now(), touched_at = now(), open_token = $4, handed_over = null
+        set status = 'streaming', error = null, epoch = ${NEXT_EPOCH}, heartbeat_at = now(), touched_at = now(), open_token = $4, handed_over = null
         where m.user_id is not distinct from excluded.user_id and ($3 or m.open_token = $4)
-      returning epoch, last_no`,
+      returning epoch, last_no, extract(epoch from m.created_at), m.created_at = now()`,
 
     // Waits for a transaction that is making the message. When there is none, and no message, this one makes it.
     makeMessage: `insert into ${messages} (message_id) values ($1) on conflict do nothing`,
@@ -168,7 +175,7 @@ export function createStatements (tables: Tables): JournalStatements {
     insertEnd: `insert into ${events} (message_id, sequence_no, event_type, payload, ending) values ($1, $2, $3, $4, true)`,
 
     claim: `
-      update ${messages} set epoch = epoch + 1, heartbeat_at = now(), touched_at = now(), handed_over = null
+      update ${messages} m set epoch = ${NEXT_EPOCH}, heartbeat_at = now(), touched_at = now(), handed_over = null
       where message_id = $1
       returning epoch`,
 
@@ -211,7 +218,8 @@ export function createScripts ({ messages, events }: Tables): Scripts {
   return {
     lockMessage: (messageId, skip) => `
       ${lockTable(skip)};
-      select status, epoch, last_no, ended_no, ${age('heartbeat_at')}, ${age('coalesce(touched_at, created_at)')}, user_id, handed_over is not null, error, open_token
+      select status, epoch, last_no, ended_no, ${age('heartbeat_at')}, ${age('coalesce(touched_at, created_at)')}, user_id, handed_over is not null, error, open_token,
+        extract(epoch from created_at)
       from ${messages} where message_id = '${messageId}' for no key update${skip ? ' skip locked' : ''};
       select sequence_no, event_type, payload, ${age('created_at')}
       from ${events} where message_id = '${messageId}' order by sequence_no desc limit 1`,

@@ -25,6 +25,8 @@ export interface Committer {
 
 /** Two lanes: while one waits for its commit to reach the disk, the other's rows are being sent. */
 const LANES = 2
+/** How long a line may be kept without an event. */
+const MAX_IDLE_MS = 10_000
 /** What an event costs beside its payload, so that a flood of empty ones is bounded too. */
 const EVENT_OVERHEAD_BYTES = 256
 
@@ -51,15 +53,19 @@ export function createCommitter (journal: Journal, options: CommitterOptions): C
     onDrained = []
   }
 
-  /** While nothing fails, this timer fires once in `writeRetryMs`: deadlines come in the order of the calls. */
+  /**
+   * While nothing fails, this timer fires once in `writeRetryMs`, since deadlines come in the order of the calls; but soon enough
+   * that no line is kept for long without an event.
+   */
   function watch (at: number): void {
     if (closed || at === Infinity || (timer !== undefined && timerAt <= at)) return
     clearTimeout(timer)
-    timerAt = at
+    const now = performance.now()
+    timerAt = Math.min(at, now + MAX_IDLE_MS)
     timer = setTimeout(() => {
       timer = undefined
       watch(Math.min(...lanes.map((lane) => lane.expire())))
-    }, Math.max(1, Math.ceil(at - performance.now())))
+    }, Math.max(1, Math.ceil(timerAt - now)))
   }
 
   const lanes = Array.from({ length: LANES }, () => createLane({ journal, settle, watch, ...options }))

@@ -45,6 +45,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
   let retryMs = FIRST_RETRY_MS
   let endPause = (): void => {}
   let holdTimer: NodeJS.Timeout | undefined
+  let holdTimerAt = Infinity
 
   /** After `close`, everything is late. */
   function clock (): number {
@@ -262,24 +263,30 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     }
     line.hold(performance.now())
     held.add(line)
-    scheduleHeld()
+    wakeHeld(line.heldUntil)
   }
 
-  function scheduleHeld (): void {
+  /** At this time, or earlier. */
+  function wakeHeld (at: number): void {
+    if (closed || at >= holdTimerAt) return
     clearTimeout(holdTimer)
-    if (held.size === 0 || closed) return
-    const next = Math.min(...[...held].map((line) => line.heldUntil))
+    holdTimerAt = at
     holdTimer = setTimeout(() => {
       const now = performance.now()
+      let next = Infinity
       for (const line of held) {
-        if (line.heldUntil > now) continue
+        if (line.heldUntil > now) {
+          next = Math.min(next, line.heldUntil)
+          continue
+        }
         held.delete(line)
         line.state = 'ready'
         ready.push(line)
       }
-      scheduleHeld()
+      holdTimerAt = Infinity
+      wakeHeld(next)
       start()
-    }, Math.max(1, Math.ceil(next - performance.now())))
+    }, Math.max(1, Math.ceil(at - performance.now())))
   }
 
   /** Lines whose events are not under way any more, and come before all others. */
@@ -296,8 +303,13 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
   /** Answers the events that have waited for too long and are not under way. Returns when the next one will have. */
   function answerLate (line: Line): number {
     const now = clock()
-    const waiting = line.state === 'busy' ? line.events.slice(line.sent) : [...line.events]
-    const late = waiting.filter((event) => endOf(event) <= now)
+    const late: PendingEvent[] = []
+    let next = Infinity
+    for (const [place, event] of line.events.entries()) {
+      if (line.state === 'busy' && place < line.sent) continue
+      if (endOf(event) <= now) late.push(event)
+      else next = Math.min(next, endOf(event))
+    }
     remove(line, late)
     for (const event of late) {
       if (event.doubtfulSince === null) {
@@ -308,7 +320,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
       settle(event, { kind: 'unknown', sequenceNo: event.sequenceNo, error: failure(line).error })
     }
     if (closed) line.due = null
-    return Math.min(...waiting.map((event) => late.includes(event) ? Infinity : endOf(event)))
+    return next
   }
 
   function endOf ({ deadline, doubtfulSince }: PendingEvent): number {
@@ -324,6 +336,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
       held.delete(line)
     }
     ready = ready.filter((line) => !line.isEmpty())
+    if (ready.length === 0) endPause() // the next event is tried at once
     return next
   }
 

@@ -4,7 +4,7 @@ import { test, type Test } from 'tap'
 import type { Message } from '../../plugin/index.js'
 import { openConnections, startApp, type TestAppOptions } from '../helper/app.js'
 import { createTestDatabase } from '../helper/database.js'
-import { eventually } from '../helper/journal.js'
+import { ask, eventsOf, eventually } from '../helper/journal.js'
 import { connect } from '../helper/sse.js'
 import { startTcpProxy } from '../helper/tcp-proxy.js'
 import { beforeStatements, linesAbout, observe } from '../helper/writing.js'
@@ -64,7 +64,7 @@ test('an openMessage whose answer is lost is found by its token: opened once, an
   mend()
 
   const message = await opening
-  t.match(await database.message(messageId), { status: 'streaming', epoch: 2 }, 'the second try takes over what the first one has opened')
+  t.match(await database.message(messageId), { status: 'streaming' })
   t.equal(await message.record('answer', {}), true)
   t.equal(await message.end(), true)
 })
@@ -79,7 +79,7 @@ test('an openMessage whose COMMIT is lost opens the message with its next try', 
   mend()
 
   t.equal(await (await opening).record('answer', {}), true)
-  t.match(await database.message(messageId), { status: 'streaming', epoch: 1 })
+  t.match(await database.message(messageId), { status: 'streaming' })
 })
 
 test('an openMessage whose outcome stays unknown says so, and the message is failed as soon as Postgres answers', async (t) => {
@@ -92,7 +92,7 @@ test('an openMessage whose outcome stays unknown says so, and the message is fai
   await loseAnswer(messageId)
   proxy.refuse()
   await rejected
-  t.match(await database.message(messageId), { status: 'streaming', epoch: 1 })
+  t.match(await database.message(messageId), { status: 'streaming' })
   const reader = await connect(t, `${other.url}/api/messages/${messageId}/events`)
   await eventually(() => linesAbout(lines, 'not known yet whether a message was opened').length > 0)
   mend()
@@ -176,7 +176,7 @@ test('an app that closes while an opening is unknown gives up looking', async (t
   await app.close()
 
   await rejected
-  t.match(await database.message(messageId), { status: 'streaming', epoch: 1 }, 'other processes end it as stale')
+  t.match(await database.message(messageId), { status: 'streaming' }, 'other processes end it as stale')
 })
 
 test('an openMessage that Postgres refuses is refused at once, with the reason', async (t) => {
@@ -203,6 +203,7 @@ for (const [what, sql] of [['row', 'select from messages where message_id = $1 f
     const { app, database, databaseUrl } = await startOnProxy(t, { writeRetryMs: 600 })
     const other = await startApp(t, { ...QUIET, databaseUrl, migrate: false })
     const message = await other.app.journal.openMessage({ userId: 'ada' })
+    const before = await database.message(message.messageId)
     await database.query('begin')
     await database.query(sql, what === 'row' ? [message.messageId] : [])
 
@@ -210,7 +211,7 @@ for (const [what, sql] of [['row', 'select from messages where message_id = $1 f
     await database.query('rollback')
 
     t.equal(await message.record('answer', {}), true)
-    t.match(await database.message(message.messageId), { epoch: 1 })
+    t.strictSame(await database.message(message.messageId), before)
   })
 }
 
@@ -218,4 +219,24 @@ test('openMessage refuses a wrong ifExists, rather than run an answer twice', as
   const { app } = await startApp(t)
   const ifExists = 'fail' as 'refuse' // for callers without types
   await t.rejects(app.journal.openMessage({ userId: 'ada', ifExists }), { code: 'FST_JOURNAL_INVALID_OPTION', message: /"ifExists" must be "continue" or "refuse"; got "fail"/ })
+})
+
+test('a message that is deleted and opened anew takes nothing of its old producers', async (t) => {
+  const { app, databaseUrl } = await startApp(t)
+  const other = await startApp(t, { databaseUrl, migrate: false })
+  for (const takenOver of [false, true]) {
+    const first = await app.journal.openMessage({ userId: 'ada' })
+    const { messageId } = first
+    const old = takenOver ? await app.journal.openMessage({ userId: 'ada', messageId }) : first
+    t.equal(await old.record('answer', { of: 'ada' }), true)
+    for (const { journal } of [app, other.app]) {
+      await ask(databaseUrl, 'delete from messages where message_id = $1', [messageId])
+      const anew = await journal.openMessage({ userId: 'bob', messageId })
+      t.strictSame([await old.record('answer', { of: 'ada' }), await anew.record('answer', { of: 'bob' })], [false, true])
+      t.equal(await old.end(), false)
+      t.strictSame([old.signal.aborted, anew.signal.aborted], [true, false])
+      t.equal(await anew.end(), true)
+      t.strictSame((await eventsOf(databaseUrl, messageId)).map(({ payload }) => payload), [{ of: 'bob' }, { type: 'end' }])
+    }
+  }
 })

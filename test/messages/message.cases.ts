@@ -15,8 +15,8 @@ test('a message is opened under a UUID of its own, and takes events from 0', asy
   t.match(message.messageId, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/)
   t.equal(message.userId, 'ada')
   t.equal(message.signal.aborted, false)
-  t.strictSame(await database.query('select user_id, status, epoch, heartbeat_at is not null as leased from messages'),
-    [{ user_id: 'ada', status: 'streaming', epoch: 1, leased: true }])
+  t.strictSame(await database.query('select user_id, status, epoch > 0 and heartbeat_at is not null as leased from messages'),
+    [{ user_id: 'ada', status: 'streaming', leased: true }])
   const topics = await listen(t, app, message.messageId)
   t.equal(await message.record('answer', { answer: 'a' }), true)
   t.equal(await message.record('tool'), true)
@@ -62,7 +62,7 @@ test('a message that exists is refused to whoever wants a new one, and stays as 
   t.equal(first?.status, 'fulfilled')
   t.strictSame(others.map((other) => other.status === 'rejected' && other.reason), Array(4).fill(new errors.MessageExistsError(messageId)))
   t.match(others[0], { reason: { code: 'FST_JOURNAL_MESSAGE_EXISTS', statusCode: 409 } })
-  t.match(await database.message(messageId), { status: 'streaming', epoch: 1 })
+  t.match(await database.message(messageId), { status: 'streaming' })
   await t.rejects(app.journal.openMessage({ userId: 'bob', messageId, ifExists: 'refuse' }), new errors.NotOwnerError(messageId))
 })
 
@@ -71,13 +71,14 @@ test('a message of another user is refused, and stays as it is', async (t) => {
   const database = await observe(t, databaseUrl)
   const message = await app.journal.openMessage({ userId: 'ada' })
   const { messageId } = message
+  const before = await database.message(messageId)
 
   for (const userId of ['bob', null, 'Ada']) {
     await t.rejects(app.journal.openMessage({ userId, messageId }), new errors.NotOwnerError(messageId))
   }
   await t.rejects(app.journal.openMessage({ userId: 'bob', messageId }), { code: 'FST_JOURNAL_NOT_OWNER', statusCode: 403 })
 
-  t.match(await database.message(messageId), { epoch: 1, status: 'streaming' })
+  t.strictSame(await database.message(messageId), before)
   t.equal(await message.record('answer', {}), true, 'its writer is not fenced')
 })
 
@@ -113,13 +114,14 @@ test('an existing message is continued after its last event', async (t) => {
   const database = await observe(t, databaseUrl)
   const first = await app.journal.openMessage({ userId: 'ada' })
   const { messageId } = first
+  const before = await database.message(messageId)
   await first.record('answer', { n: 0 })
   await first.fail(new Error('no'))
   await database.query('insert into message_events (message_id, sequence_no, event_type) values ($1, 7, \'answer\')', [messageId]) // another program's
 
   const second = await app.journal.openMessage({ userId: 'ada', messageId })
 
-  t.match(await database.message(messageId), { status: 'streaming', error: null, epoch: 2 })
+  t.match(await database.message(messageId), { status: 'streaming', error: null, epoch: Number(before?.epoch) + 1 })
   t.equal(await second.record('answer', { n: 0 }), true, 'the same as its first event, and yet not that one')
   t.strictSame((await database.rows(messageId)).map((row) => row.sequence_no), [0, 1, 7, 8])
 })

@@ -1,11 +1,13 @@
-import { createServer, connect } from 'node:net'
+import { createServer, connect as openSocket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { FastifyInstance } from 'fastify'
 import { test } from 'tap'
 import { startApp, USER_HEADER } from '../helper/app.js'
 import { createTestDatabase } from '../helper/database.js'
 import { listenOnFreePort } from '../helper/free-port.js'
-import { eventually } from '../helper/journal.js'
+import { ask, eventsOf, eventually } from '../helper/journal.js'
 import { holdLock } from '../helper/locks.js'
+import { connect, ids } from '../helper/sse.js'
 import { observe } from '../helper/writing.js'
 
 /** What an app may do to its database and to its pool. */
@@ -115,7 +117,7 @@ test('what a pooler says of a connection that broke behind a commit is no answer
   const target = new URL(databaseUrl)
   let word: string | null = null
   const pooler = createServer((client) => {
-    const server = connect({ host: target.hostname, port: Number(target.port) })
+    const server = openSocket({ host: target.hostname, port: Number(target.port) })
     let isCut = false
     client.on('data', (chunk) => {
       if (word !== null && chunk.includes(word)) {
@@ -151,4 +153,61 @@ test('what a pooler says of a connection that broke behind a commit is no answer
   const opened = await app.journal.openMessage({ userId: 'ada' })
   t.equal(word, null)
   t.strictSame(await database.query('select message_id from messages order by created_at'), [message, opened].map(({ messageId }) => ({ message_id: messageId })))
+})
+
+/** Gives the pool's clients back within a transaction, as an app does whose handler fails between BEGIN and COMMIT. */
+async function leak (app: FastifyInstance, ...statements: string[]): Promise<void> {
+  const clients = await Promise.all(Array.from({ length: 4 }, async () => await app.pg.connect()))
+  for (const client of clients) {
+    for (const statement of statements) await client.query(statement).catch(() => {})
+    client.release()
+  }
+}
+
+for (const [how, ...statements] of [
+  ['an open transaction', 'begin', 'insert into orders values (1)'],
+  ['an old snapshot', 'begin isolation level repeatable read', 'select from messages'],
+  ['a failed transaction', 'begin', 'nonsense']
+] as const) {
+  test(`an app that gives its clients back within ${how} loses what it has begun, and nothing of the journal`, async (t) => {
+    const { app, databaseUrl, url } = await startApp(t, { pool: { max: 4, idleTimeoutMillis: 0 }, reconcileMs: 50, heartbeatMs: 50 })
+    await ask(databaseUrl, 'create table orders (no int)')
+    const message = await app.journal.openMessage({ userId: 'ada' })
+    t.equal(await message.record('answer', { n: 0 }), true)
+    const path = `${url}/api/messages/${message.messageId}/events`
+    await leak(app, ...statements)
+    t.equal(await message.record('answer', { n: 1 }), true)
+    await leak(app, ...statements)
+    const reader = await connect(t, path, { headers: { 'last-event-id': '0' } })
+    t.equal(reader.status, 200)
+    await leak(app, ...statements)
+    t.equal(await message.touch(), true)
+    await leak(app, ...statements)
+    const other = await app.journal.openMessage({ userId: 'ada' })
+    await leak(app, ...statements)
+    t.equal((await connect(t, `${url}/api/messages/${other.messageId}/events`, { headers: { 'last-event-id': '7' } })).status, 200)
+    await leak(app, ...statements)
+    t.equal(await message.end(), true)
+    await reader.ended
+    t.strictSame(ids(reader), ['1', '2'])
+    t.strictSame(await ask(databaseUrl, 'select from orders'), [])
+    t.strictSame(await ask(databaseUrl, 'select now() - touched_at < interval \'1 minute\' as fresh from messages where message_id = $1', [message.messageId]), [{ fresh: true }])
+  })
+}
+
+test('an app that goes on with a client that it has given back has each event once, whatever it commits', async (t) => {
+  const { app, databaseUrl } = await startApp(t, { pool: { max: 1 } })
+  await ask(databaseUrl, 'create table orders (no int)')
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  const client = await app.pg.connect()
+  const queued = ['begin', 'insert into orders values (1)'].map((statement) => client.query(statement)) // and no await
+  const recorded = [message.record('answer', { n: 0 })]
+  client.release()
+  await Promise.all(queued)
+  recorded.push(message.record('answer', { n: 1 }))
+  const late = client.query('commit').catch(() => {})
+  t.strictSame(await Promise.all(recorded), [true, true])
+  await late
+  t.equal(await message.end(), true)
+  t.strictSame((await eventsOf(databaseUrl, message.messageId)).map(({ payload }) => payload), [{ n: 0 }, { n: 1 }, { type: 'end' }])
 })

@@ -71,7 +71,7 @@ test('after a fence a foreign number may still follow the newest row, but no row
   const message = await app.journal.openMessage({ userId: 'ada' })
   const { messageId } = message
   t.equal(await message.record('answer', { n: 0 }), true)
-  await client.query('select journal_fence(100, array[$1::uuid], array[1], array[40])', [messageId])
+  await client.query('select journal_fence(100, array[$1::uuid], array[null::int], array[40])', [messageId])
 
   await client.query(INSERT, [messageId, 1, '{}'])
   await t.rejects(client.query(INSERT, [messageId, 0, '{}']), TAKEN)
@@ -136,7 +136,7 @@ for (const level of LEVELS.slice(1)) {
       const message = await app.journal.openMessage({ userId: 'ada' })
       const { messageId } = message
       t.equal(await message.record('answer', {}), true)
-      if (fencedNo !== null) await client.query('select journal_fence(100, array[$1::uuid], array[1], array[$2::int])', [messageId, fencedNo])
+      if (fencedNo !== null) await client.query('select journal_fence(100, array[$1::uuid], array[null::int], array[$2::int])', [messageId, fencedNo])
       const older = await openClient(t, databaseUrl)
       await older.query(`begin isolation level ${level}`)
       await older.query('select from message_events')
@@ -214,6 +214,27 @@ test('a row that came in past the triggers, as a replica applies it, is in nobod
   t.equal(await app.journal.recordEvent(messageId, 1, 'answer', { n: 3 }), true)
   t.equal(await message.end(), true)
   t.strictSame(await numbers(messageId), [0, 1, 2, 3, 4, 5, 6])
+})
+
+test('rows of savepoints raise the number as they are kept or rolled back', async (t) => {
+  const { app, client, databaseUrl, numbers } = await start(t)
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  const { messageId } = message
+  const lastNo = async () => (await client.query<{ last_no: number }>('select last_no from messages')).rows[0]?.last_no
+  await client.query('begin')
+  await client.query('savepoint rows')
+  await client.query(INSERT, [messageId, 5, '{}'])
+  t.equal(await lastNo(), 5)
+  await client.query('rollback to rows')
+  t.equal(await lastNo(), -1)
+  await client.query(INSERT, [messageId, 3, '{}'])
+  await client.query('release rows')
+  await client.query(INSERT, [messageId, 4, '{}'])
+  await client.query('commit')
+
+  t.strictSame(await ask(databaseUrl, 'select last_no from messages'), [{ last_no: 4 }])
+  t.equal(await message.record('answer', {}), true)
+  t.strictSame(await numbers(messageId), [3, 4, 5])
 })
 
 test('one INSERT may hold rows of several messages, each in ascending order, and is refused as a whole', async (t) => {

@@ -99,3 +99,18 @@ test('an event that has run out of time is failed with the cause of its last try
 
   t.match(settled, [{ kind: 'failed', sequenceNo: 0, error: { message: 'busy', code: '40001' } }, { kind: 'committed', sequenceNo: 1 }])
 })
+
+test('however many events wait for one message, all are answered', async (t) => {
+  const { committer, database } = await start(t, { ...OPTIONS, writeRetryMs: 300, maxPendingBytes: 2 ** 30 })
+  const messageId = await database.addMessage()
+  const answered = new Map<string, number>()
+  const settle = ({ kind }: Outcome): void => { answered.set(kind, (answered.get(kind) ?? 0) + 1) }
+  await database.query('begin')
+  await database.query('select from messages where message_id = $1 for update', [messageId])
+
+  for (let n = 0; n < 150_000; n++) committer.add({ ...event(messageId, n), settle })
+  await committer.drained()
+
+  t.strictSame([...answered], [['failed', 150_000]])
+  t.strictSame(await database.rows(messageId), [])
+})
