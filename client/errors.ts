@@ -24,7 +24,9 @@ export class JournalClientError extends Error {
   /** How long the server wants to be left alone, in ms; `null` when it did not say. */
   readonly retryAfterMs: number | null
 
-  constructor (code: AnyCode, message: string, status: number | null = null, retryAfterMs: number | null = null, cause?: unknown) {
+  constructor (
+    code: AnyCode, message: string, status: number | null = null, retryAfterMs: number | null = null, cause?: unknown
+  ) {
     super(message, { cause })
     this.name = 'JournalClientError'
     this.code = code

@@ -21,7 +21,10 @@ export interface EventsOptions<Event extends object = UserEvent> extends Connect
   url: string
   /** The id of the last event received. Without one, only what comes from now on. */
   cursor?: string | null | undefined
-  /** Each event, once and in order, with its id: the cursor that a later call may go on from. What it throws ends the call, which rejects with it. */
+  /**
+   * Each event, once and in order, with its id: the cursor that a later call may go on from. What it throws ends the
+   * call, which rejects with it.
+   */
   onEvent: (event: Event, id: string | null) => void
   /**
    * Events past the cursor are gone: it was too old, or Redis has lost them. The argument is the id of the oldest event
@@ -43,7 +46,9 @@ export interface PipeEnd {
  * Follows the user's events, over as many connections as it takes, until the signal aborts. Resolves only when the
  * server has the pipe turned off.
  */
-export async function connectEvents<Event extends object = UserEvent> (options: EventsOptions<Event>): Promise<PipeEnd> {
+export async function connectEvents<Event extends object = UserEvent> (
+  options: EventsOptions<Event>
+): Promise<PipeEnd> {
   const { url, cursor = null, onEvent, onTruncated } = options
   let disabled = false
 
@@ -51,7 +56,8 @@ export async function connectEvents<Event extends object = UserEvent> (options: 
     cursor,
     next: () => ({ url, method: 'GET' }),
     event (fields, id) {
-      if (id !== null || fields.type !== 'backlog.truncated') onEvent(fields as Event, id) // the app knows what its server publishes
+      if (id !== null ||
+        fields.type !== 'backlog.truncated') onEvent(fields as Event, id) // the app knows what its server publishes
       else if (source.cursor !== BEGINNING) {
         source.cursor = BEGINNING
         onTruncated?.(oldestIn(fields))
@@ -68,6 +74,7 @@ export async function connectEvents<Event extends object = UserEvent> (options: 
 }
 
 function oldestIn ({ payload }: Record<string, unknown>): string | null {
-  const { oldest_retained_id: id = null } = Object(payload) as { oldest_retained_id?: string | null } // of the server's making
+  const { oldest_retained_id: id = null } = Object(
+    payload) as { oldest_retained_id?: string | null } // of the server's making
   return id
 }

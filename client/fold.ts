@@ -1,6 +1,9 @@
 import type { UserEvent } from './events.js'
 
-/** Background work, folded from its `<type>.queued`, `.progress`, `.completed` and `.failed`; what their payloads hold is in it. */
+/**
+ * Background work, folded from its `<type>.queued`, `.progress`, `.completed` and `.failed`; what their payloads hold
+ * is in it.
+ */
 export interface Task {
   taskId: string
   type: string
@@ -37,7 +40,9 @@ export function fold ({ tasks, approvals }: Folded, { type, ts, payload }: UserE
   const [, kind, status] = TASK_TYPE.exec(type) ?? []
   if (kind !== undefined && typeof taskId === 'string') {
     // The pattern knows no other status
-    put(tasks, taskId, { ...tasks[taskId], ...fields, taskId, type: kind, status: status as Task['status'], ts }, capacity)
+    put(tasks, taskId, {
+      ...tasks[taskId], ...fields, taskId, type: kind, status: status as Task['status'], ts
+    }, capacity)
   }
   if (typeof approvalId !== 'string') return
   if (type === 'tool.approval.cleared') delete approvals[approvalId]

@@ -11,7 +11,10 @@ const MAX_UNAUTHENTICATED = 3
 /** Beyond it, timers fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
-/** Whether the same request may fare better later. Request Timeout, Too Early, Too Many Requests, and the server's own errors. */
+/**
+ * Whether the same request may fare better later. Request Timeout, Too Early, Too Many Requests, and the server's own
+ * errors.
+ */
 function isRetryable ({ status }: JournalClientError): boolean {
   return status === null || status >= 500 || [UNAUTHENTICATED, 408, 425, 429].includes(status)
 }
@@ -25,7 +28,9 @@ export function absolute (url: string, base?: string): string {
  * Asks again and again, past the cursor, until the source has its result. One connection at a time.
  * @throws JournalClientError for what asking again does not mend, and the signal's reason.
  */
-export async function follow<Result extends object> (source: Source<Result>, options: ConnectionOptions): Promise<Result> {
+export async function follow<Result extends object> (
+  source: Source<Result>, options: ConnectionOptions
+): Promise<Result> {
   const {
     signal, headers, onAuthFailure, keepaliveTimeoutMs = 45_000, maxFrameLength = 8_388_608, fetch = globalThis.fetch
   } = options
@@ -77,7 +82,9 @@ export async function follow<Result extends object> (source: Source<Result>, opt
       const failure = isEventStream(response) ? null : await failureOf(response)
       const answer = source.answered?.(response, failure)
       if (typeof answer === 'object') return answer
-      if (failure === null) return await readEvents(response, source, policy, over, maxFrameLength, () => { lastByteAt = Date.now() })
+      if (failure === null) {
+        return await readEvents(response, source, policy, over, maxFrameLength, () => { lastByteAt = Date.now() })
+      }
       if (answer === undefined && !isRetryable(failure)) throw failure
       return failure
     } finally {

@@ -7,7 +7,9 @@ function placeOf (id: string | null | undefined): bigint {
   return major === undefined ? -1n : (BigInt(major) << 64n) + BigInt(minor)
 }
 
-/** Compares as numbers, not as text. Every place is after `null`, and after what is no place; neither is after anything. */
+/**
+ * Compares as numbers, not as text. Every place is after `null`, and after what is no place; neither is after anything.
+ */
 export function isAfter (id: string | null | undefined, cursor: string | null): boolean {
   return placeOf(id) > placeOf(cursor)
 }

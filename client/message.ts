@@ -24,7 +24,10 @@ export interface StreamMessageOptions<Payload extends object = EventPayload> ext
   body?: object | undefined
   /** A UUID: the same one again resumes the message and does not run it twice. Default: a new one. */
   messageId?: string | undefined
-  /** The message's reconnect route. Default: the answer's `Location`; until one was seen, `messages/<messageId>/events` beside `url`. */
+  /**
+   * The message's reconnect route. Default: the answer's `Location`; until one was seen, `messages/<messageId>/events`
+   * beside `url`.
+   */
   eventsUrl?: ((messageId: string) => string) | undefined
 }
 
@@ -43,14 +46,19 @@ export interface MessageEnd<Payload extends object = EventPayload> {
   event: Payload | null
 }
 
-/** A repeated POST finds its message: the server's other answer is a 303 to the reconnect route, which fetch follows. */
+/**
+ * A repeated POST finds its message: the server's other answer is a 303 to the reconnect route, which fetch follows.
+ */
 const EXISTS = 'FST_JOURNAL_MESSAGE_EXISTS'
 const NO_CONTENT = 204
 const NOT_FOUND = 404
 /** The POST was turned away before it ran. */
 const REFUSED = [401, 429, 503]
 
-/** How a message ends is said in a comment behind its last event: no type of an event is believed while the message may go on. */
+/**
+ * How a message ends is said in a comment behind its last event: no type of an event is believed while the message may
+ * go on.
+ */
 const END = /^end (complete|failed|stopped)$/
 
 /** Where the requests of a message go; the rest is the same for all. */
@@ -63,11 +71,15 @@ interface Way extends Pick<Source<object>, 'cursor' | 'next' | 'opened'> {
  * looked for on the reconnect route first, and sent again, with the same id, only when the server has no such message.
  * That is safe when the server takes an id once (303 or 409 for the second): a first POST may still be on its way.
  */
-export async function streamMessage<Payload extends object = EventPayload> (options: StreamMessageOptions<Payload>): Promise<MessageEnd<Payload>> {
+export async function streamMessage<Payload extends object = EventPayload> (
+  options: StreamMessageOptions<Payload>
+): Promise<MessageEnd<Payload>> {
   const { url, body, messageId = createMessageId(), eventsUrl } = options
   const json = JSON.stringify({ ...body, messageId })
   let address = eventsUrl?.(messageId) ?? absolute(`messages/${messageId}/events`, absolute(url))
-  /** Whether the POST is to be sent; whether the last request was it; whether the server is known to have the message. */
+  /**
+   * Whether the POST is to be sent; whether the last request was it; whether the server is known to have the message.
+   */
   let mustPost = true
   let posted = false
   let known = false
@@ -96,12 +108,16 @@ export async function streamMessage<Payload extends object = EventPayload> (opti
 }
 
 /** Follows a message from a cursor to its end: after a refresh, or in a second tab. */
-export async function resumeMessage<Payload extends object = EventPayload> (options: ResumeMessageOptions<Payload>): Promise<MessageEnd<Payload>> {
+export async function resumeMessage<Payload extends object = EventPayload> (
+  options: ResumeMessageOptions<Payload>
+): Promise<MessageEnd<Payload>> {
   const { url, lastEventId = null } = options
   return await followMessage(options, { cursor: lastEventId, next: () => ({ url, method: 'GET' }) })
 }
 
-async function followMessage<Payload extends object> (options: MessageOptions<Payload>, way: Way): Promise<MessageEnd<Payload>> {
+async function followMessage<Payload extends object> (
+  options: MessageOptions<Payload>, way: Way
+): Promise<MessageEnd<Payload>> {
   const { onEvent, terminalTypes = ['end', 'error'] } = options
   let last: Payload | null = null
   /** The type of the newest event, if it is a terminal one. */
@@ -111,17 +127,25 @@ async function followMessage<Payload extends object> (options: MessageOptions<Pa
     return { status, lastEventId: source.cursor, event: last }
   }
 
-  /** The server says that the cursor has everything. How the message has ended, the last event tells, if it came here. */
+  /**
+   * The server says that the cursor has everything. How the message has ended, the last event tells, if it came here.
+   */
   function endByType (): MessageEnd<Payload> {
     if (terminalType === 'error') return end('failed')
-    if (terminalType !== undefined) return end((last as { reason?: unknown } | null)?.reason === 'stopped' ? 'stopped' : 'complete')
+    if (terminalType !== undefined) {
+      return end((last as { reason?: unknown } | null)?.reason === 'stopped'
+        ? 'stopped'
+        : 'complete')
+    }
     last = null
     return end('unknown')
   }
 
   const source: Source<MessageEnd<Payload>> = {
     ...way,
-    answered: (response, failure) => way.answered?.(response, failure) ?? (failure?.status === NO_CONTENT ? endByType() : undefined),
+    answered: (response, failure) => way.answered?.(response, failure) ?? (failure?.status === NO_CONTENT
+      ? endByType()
+      : undefined),
     event (fields, id, name) {
       const payload = fields as Payload // the app knows what its server records
       onEvent(payload, id)
@@ -143,6 +167,9 @@ async function followMessage<Payload extends object> (options: MessageOptions<Pa
 
 function addressIn ({ url, redirected, headers }: Response, messageId: string, asked: string): string | null {
   const location = headers.get('location')
-  if (location !== null) return absolute(location, url || absolute(asked)) // a Response that an app's `fetch` made has no url
+  if (location !== null) {
+    return absolute(location, url ||
+    absolute(asked))
+  } // a Response that an app's `fetch` made has no url
   return redirected && url.includes(messageId) ? url : null
 }

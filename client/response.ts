@@ -14,7 +14,9 @@ export function lost (cause?: unknown): JournalClientError {
  * Gives the body's text to `take`, chunk by chunk, as long as it wants more. What `take` throws is thrown on.
  * @returns `null` at the end of the body; an error when it broke off.
  */
-export async function readText (response: Response, take: (text: string) => boolean): Promise<JournalClientError | null> {
+export async function readText (
+  response: Response, take: (text: string) => boolean
+): Promise<JournalClientError | null> {
   const reader = response.body?.getReader()
   const decoder = new TextDecoder()
   for (;;) {

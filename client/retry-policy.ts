@@ -12,7 +12,10 @@ export interface RetryPolicy {
   closed (until: number): void
   /** Trying again is promising now. */
   reset (): void
-  /** How long to wait, in ms: what the server wants in any case, and what is wise. @throws JournalClientError after too many errors. */
+  /**
+   * How long to wait, in ms: what the server wants in any case, and what is wise. @throws JournalClientError after too
+   * many errors.
+   */
   nextDelays (failure: JournalClientError): [toldMs: number, backoffMs: number]
   setHealth (health: Health): void
 }
@@ -52,7 +55,8 @@ export function createRetryPolicy ({
       // A browser that is offline costs no policy: `online` will tell
       if (globalThis.navigator?.onLine !== false) errors++
       if (errors >= maxErrors) {
-        throw new JournalClientError('FST_JOURNAL_CLIENT_GAVE_UP', `Gave up after ${errors} errors: ${failure.message}`, failure.status, null, failure)
+        throw new JournalClientError(
+          'FST_JOURNAL_CLIENT_GAVE_UP', `Gave up after ${errors} errors: ${failure.message}`, failure.status, null, failure)
       }
       // One that asks for less gets less: two steps further than any other
       if (failure.status === TOO_MANY_REQUESTS) failures += 2

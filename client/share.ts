@@ -27,12 +27,14 @@ export const PREFIX = 'fastify-message-journal '
 const MY_TURN = {}
 
 /**
- * `connectEvents` with one connection for all tabs of the browser: the one that holds the Web Lock is connected and tells
- * the others over a BroadcastChannel. When it closes, another goes on from its own cursor. A tab that sees that it has
- * missed something takes the lock, and reads from its own cursor: the server has it all, and the others know what they
- * have. Where a browser lacks either, and on plain http, each tab is connected.
+ * `connectEvents` with one connection for all tabs of the browser: the one that holds the Web Lock is connected and
+ * tells the others over a BroadcastChannel. When it closes, another goes on from its own cursor. A tab that sees that
+ * it has missed something takes the lock, and reads from its own cursor: the server has it all, and the others know
+ * what they have. Where a browser lacks either, and on plain http, each tab is connected.
  */
-export async function shareEvents<Event extends object = UserEvent> (options: SharedEventsOptions<Event>): Promise<PipeEnd> {
+export async function shareEvents<Event extends object = UserEvent> (
+  options: SharedEventsOptions<Event>
+): Promise<PipeEnd> {
   const { name, leaderTimeoutMs = 5_000, signal, onEvent, onHealth, onTruncated } = options
   const locks = globalThis.navigator?.locks
   if (locks === undefined || globalThis.BroadcastChannel === undefined) return await connectEvents(options)

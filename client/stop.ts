@@ -10,8 +10,9 @@ export interface StopMessageOptions extends ConnectionOptions {
 const MAX_ERRORS = 5
 
 /**
- * Asks the server to stop a message; its readers get the end as an event. Resolves once the server has recorded it. Tried
- * again, by default for some seconds, until there is an answer: repeating it is harmless, also for a message that has ended.
+ * Asks the server to stop a message; its readers get the end as an event. Resolves once the server has recorded it.
+ * Tried again, by default for some seconds, until there is an answer: repeating it is harmless, also for a message that
+ * has ended.
  */
 export async function stopMessage ({ url, ...options }: StopMessageOptions): Promise<void> {
   await follow({

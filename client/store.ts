@@ -51,10 +51,12 @@ export interface NotificationStore {
 const DISMISSED_MS = 24 * 60 * 60 * 1_000
 
 /**
- * What a page shows of the user's events. The cursor is kept in `localStorage`, together with what was made of the events
- * up to it, so that a refresh loses neither an event nor an approval.
+ * What a page shows of the user's events. The cursor is kept in `localStorage`, together with what was made of the
+ * events up to it, so that a refresh loses neither an event nor an approval.
  */
-export function createNotificationStore ({ capacity = 100, name = '', storage }: NotificationStoreOptions = {}): NotificationStore {
+export function createNotificationStore (
+  { capacity = 100, name = '', storage }: NotificationStoreOptions = {}
+): NotificationStore {
   const listeners = new Set<() => void>()
   const key = PREFIX + name
   const dismissedKey = `${key} dismissed`

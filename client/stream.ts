@@ -9,7 +9,9 @@ import type { Source } from './source.js'
  * Gives the source what is new to it in one response. `onText` is called as bytes arrive.
  * @returns the source's result, or why to ask again
  */
-export async function readEvents<Result extends object> (response: Response, source: Source<Result>, policy: RetryPolicy, over: AbortSignal, maxFrameLength: number, onText: () => void): Promise<Result | JournalClientError> {
+export async function readEvents<Result extends object> (
+  response: Response, source: Source<Result>, policy: RetryPolicy, over: AbortSignal, maxFrameLength: number, onText: () => void
+): Promise<Result | JournalClientError> {
   let outcome: Result | JournalClientError | undefined
   let opened = false
 
@@ -37,7 +39,9 @@ export async function readEvents<Result extends object> (response: Response, sou
     },
     onRetry: policy.setServerRetry,
     onError ({ type, message }) {
-      if (type === 'max-buffer-size-exceeded') throw new JournalClientError('FST_JOURNAL_CLIENT_FRAME_TOO_LARGE', message)
+      if (type === 'max-buffer-size-exceeded') {
+        throw new JournalClientError('FST_JOURNAL_CLIENT_FRAME_TOO_LARGE', message)
+      }
     }
   })
   const broken = await readText(response, (text) => {

@@ -60,7 +60,9 @@ export interface ApiParts {
   viewers: Viewers
 }
 
-export function createApi ({ journal, pool, messages, users, viewers }: ApiParts, { schema }: JournalOptions): MessageJournal {
+export function createApi (
+  { journal, pool, messages, users, viewers }: ApiParts, { schema }: JournalOptions
+): MessageJournal {
   const { publishUserEvent, trackTask, requestApproval, clearApproval } = users
   return {
     recordEvent: messages.recordEvent,
@@ -86,7 +88,9 @@ export function createApi ({ journal, pool, messages, users, viewers }: ApiParts
 }
 
 /** `base`: where the routes are, for the header `Location`. */
-export function createStreamMessage ({ messages, viewers }: Pick<ApiParts, 'messages' | 'viewers'>, base: () => string): StreamMessage {
+export function createStreamMessage (
+  { messages, viewers }: Pick<ApiParts, 'messages' | 'viewers'>, base: () => string
+): StreamMessage {
   function stream (reply: FastifyReply, message: Message, produce: Produce): FastifyReply {
     reply
       .header('x-message-id', message.messageId)
@@ -100,8 +104,12 @@ export function createStreamMessage ({ messages, viewers }: Pick<ApiParts, 'mess
 
   return function (this: FastifyReply, message: Message | OpenMessageOptions, produce: Produce) {
     if (isMessage(message)) return stream(this, message, produce)
-    if (isOpenMessageOptions(message)) return messages.producers.openMessage(message).then((opened) => stream(this, opened, produce))
-    throw new NotAMessageError(message as unknown instanceof Promise ? 'a promise: an await is missing' : describeValue(message))
+    if (isOpenMessageOptions(message)) {
+      return messages.producers.openMessage(message).then((opened) => stream(this, opened, produce))
+    }
+    throw new NotAMessageError(message as unknown instanceof Promise
+      ? 'a promise: an await is missing'
+      : describeValue(message))
   } as StreamMessage
 }
 

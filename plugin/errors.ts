@@ -12,8 +12,7 @@ export const UnauthenticatedError = createError(
   'FST_JOURNAL_UNAUTHENTICATED', 'identify() named nobody for this request', 401)
 
 /** One opaque answer for a message that does not exist and for one that is somebody else's. */
-export const MessageNotFoundError = createError(
-  'FST_JOURNAL_MESSAGE_NOT_FOUND', 'There is no such message', 404)
+export const MessageNotFoundError = createError('FST_JOURNAL_MESSAGE_NOT_FOUND', 'There is no such message', 404)
 
 export const InvalidMessageIdError = createError(
   'FST_JOURNAL_INVALID_MESSAGE_ID', 'messageId must be a UUID, not %s', 400)
@@ -37,7 +36,10 @@ export const MessageExistsError = createError(
 export const DatabaseUnavailableError = createError(
   'FST_JOURNAL_DATABASE_UNAVAILABLE', 'The journal\'s database cannot be reached at the moment', 503)
 
-/** COMMIT was sent and its answer lost, for as long as one could look. Should the message be open, it is failed as soon as that is known. */
+/**
+ * COMMIT was sent and its answer lost, for as long as one could look. Should the message be open, it is failed as soon
+ * as that is known.
+ */
 export const OutcomeUnknownError = createError(
   'FST_JOURNAL_OUTCOME_UNKNOWN', 'It is not known whether message %s was opened: the database\'s answer was lost', 503)
 
@@ -57,7 +59,8 @@ export const RedisUnavailableError = createError(
   'FST_JOURNAL_REDIS_UNAVAILABLE', 'Notifications cannot be reached at the moment', 503)
 
 /** The user has had the notifications replayed too often; the budget is full again after `retryAfterSeconds`. */
-export class ReplayBudgetError extends createError<[number]>('FST_JOURNAL_REPLAY_BUDGET', 'Too many replays; there are more in %s s', 429) {
+export class ReplayBudgetError extends createError<[number]>(
+  'FST_JOURNAL_REPLAY_BUDGET', 'Too many replays; there are more in %s s', 429) {
   readonly retryAfterSeconds: number
 
   constructor (retryAfterSeconds: number) {
@@ -66,8 +69,7 @@ export class ReplayBudgetError extends createError<[number]>('FST_JOURNAL_REPLAY
   }
 }
 
-export const ClosedError = createError(
-  'FST_JOURNAL_CLOSED', 'The server is shutting down', 503)
+export const ClosedError = createError('FST_JOURNAL_CLOSED', 'The server is shutting down', 503)
 
 export const NotMigratedError = createError(
   'FST_JOURNAL_NOT_MIGRATED', 'The journal\'s tables are at version %s and this code needs %s: run "npx fastify-message-journal migrate" or set the option "migrate"', 500)

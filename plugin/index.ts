@@ -32,7 +32,9 @@ const plugin = Object.assign(register, { messageJournal: register, errors })
 
 export default plugin
 export { plugin as messageJournal, plugin as 'module.exports' }
-export type { AuthorizedMessage, Authorize, Identify, MessageJournalOptions, PublicError, TakeOver, UserId } from './options.js'
+export type {
+  AuthorizedMessage, Authorize, Identify, MessageJournalOptions, PublicError, TakeOver, UserId
+} from './options.js'
 export type { Message } from './message-handle.js'
 export type { OpenMessageOptions, Produce } from './messages/producers.js'
 export type { MessageStatus } from './wire/status.js'

@@ -34,8 +34,8 @@ const LOCKED_LEASE_MS = 500
 const RETENTION_INTERVAL_MS = 600_000
 
 /**
- * Starts what repeats, and ends everything, in order, when the app closes. Returns what runs the polling tasks at once: to be
- * called when Redis has come back, or is gone.
+ * Starts what repeats, and ends everything, in order, when the app closes. Returns what runs the polling tasks at once:
+ * to be called when Redis has come back, or is gone.
  */
 export function startLifecycle (app: FastifyInstance, parts: LifecycleParts, options: JournalOptions): () => void {
   const { journal, subscriber, publisher, messages, users, viewers, slots, log } = parts
@@ -55,14 +55,18 @@ export function startLifecycle (app: FastifyInstance, parts: LifecycleParts, opt
   }
 
   const judging = repeat(pollMs, messages.judge)
-  const pollable = [repeat(pollMs, messages.reconcile), repeat(pollMs, users.reconcile), judging, repeat(beatMs, messages.producers.beat)]
+  const pollable = [repeat(
+    pollMs, messages.reconcile), repeat(pollMs, users.reconcile), judging, repeat(beatMs, messages.producers.beat)]
   const background = [repeat(() => slots.renewMs, slots.renew), repeat(() => RETENTION_INTERVAL_MS, deleteOld)]
-  if (options.takeOver !== undefined) subscriber.subscribe(HANDOVER_TOPIC, { subscribed () {}, message: judging.runNow })
+  if (options.takeOver !== undefined) {
+    subscriber.subscribe(HANDOVER_TOPIC, { subscribed () {}, message: judging.runNow })
+  }
 
   app.addHook('onReady', async () => {
     countMessages(journal, closing.signal).catch((error: unknown) => {
       if (closing.signal.aborted) return
-      log.error('count', { err: error }, 'journal: the newest numbers of old messages could not be counted; the first append to each of them does')
+      log.error(
+        'count', { err: error }, 'journal: the newest numbers of old messages could not be counted; the first append to each of them does')
     })
   })
   app.addHook('preClose', async () => {

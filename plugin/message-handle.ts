@@ -2,7 +2,10 @@
 export interface Message {
   readonly messageId: string
   readonly userId: string | null
-  /** The number of the newest event that was in the journal when the message was opened, or that this producer has recorded since; -1: none. */
+  /**
+   * The number of the newest event that was in the journal when the message was opened, or that this producer has
+   * recorded since; -1: none.
+   */
   readonly lastSequenceNo: number
   /**
    * Aborts when the producer should stop. Its reason is a StoppedError, a FencedError (another writer has taken the
@@ -16,14 +19,15 @@ export interface Message {
    */
   record (eventType: string, payload?: object): Promise<boolean>
   /**
-   * A sign of life, for a producer that has nothing to record for a while: before the first event for `producerIdleMs`, between
-   * events for `producerSilenceMs`.
-   * @returns whether it is committed; `false` when the message is not this producer's any more, or Postgres cannot be asked.
+   * A sign of life, for a producer that has nothing to record for a while: before the first event for `producerIdleMs`,
+   * between events for `producerSilenceMs`.
+   * @returns whether it is committed; `false` when the message is not this producer's any more, or Postgres cannot be
+   * asked.
    */
   touch (): Promise<boolean>
   /**
-   * The durable terminal event `{"type":"end", …payload}` and the status `complete`, in one transaction. A `type` in the
-   * payload is left out, and so is, with a line in the log, a payload that is no plain object or cannot be stored.
+   * The durable terminal event `{"type":"end", …payload}` and the status `complete`, in one transaction. A `type` in
+   * the payload is left out, and so is, with a line in the log, a payload that is no plain object or cannot be stored.
    * @returns whether it is committed; `false` when the message has ended already.
    */
   end (payload?: object): Promise<boolean>

@@ -24,14 +24,19 @@ export type Identify = (request: FastifyRequest) => UserId | Promise<UserId>
 export type UserId = string | number | bigint | false | null | undefined
 
 /** Whether the caller may read or stop the message; takes the place of "it is the message's user". */
-export type Authorize = (request: FastifyRequest, message: AuthorizedMessage, action: 'read' | 'stop') => boolean | Promise<boolean>
+export type Authorize = (
+  request: FastifyRequest, message: AuthorizedMessage, action: 'read' | 'stop'
+) => boolean | Promise<boolean>
 
 /** The text of the error that readers see, of a message or of a tracked task. */
-export type PublicError = (error: unknown, about: { userId: string | null, messageId?: string, taskId?: string }) => string
+export type PublicError = (
+  error: unknown, about: { userId: string | null, messageId?: string, taskId?: string }
+) => string
 
 /**
- * Somebody who goes on with a message whose producer is gone, behind its last event. This process has claimed the message; what is
- * returned runs as `streamMessage` runs its producer, and `null` lets the message end as one whose producer died.
+ * Somebody who goes on with a message whose producer is gone, behind its last event. This process has claimed the
+ * message; what is returned runs as `streamMessage` runs its producer, and `null` lets the message end as one whose
+ * producer died.
  */
 export type TakeOver = (message: Message, about: { lost: 'stale' | 'closed' }) => Continue | Promise<Continue>
 export type Continue = ((message: Message) => unknown) | null
@@ -55,8 +60,8 @@ export interface NotificationOptions {
 /** What the app passes to `register`. Only `identify` is required. */
 export interface MessageJournalOptions {
   /**
-   * From the request to the user's id, which may be asynchronous; nobody is answered with 401. `false`: everyone may read every
-   * message, and there are no notifications.
+   * From the request to the user's id, which may be asynchronous; nobody is answered with 401. `false`: everyone may
+   * read every message, and there are no notifications.
    */
   identify: Identify | false
   /** Whether the caller may read or stop the message. Without it, the message's user may. */
@@ -76,8 +81,8 @@ export interface MessageJournalOptions {
   /** The `namespace` that @fastify/redis was registered with. */
   redis?: string
   /**
-   * The event types that end a message without a lease, and that a producer may end its own message with. `end` and `error` must be
-   * among them. @defaultValue ["end","error"]
+   * The event types that end a message without a lease, and that a producer may end its own message with. `end` and
+   * `error` must be among them. @defaultValue ["end","error"]
    */
   terminalTypes?: string[]
   /** Whether frames have an `event:` line with the event's type. @defaultValue false */
@@ -86,9 +91,13 @@ export interface MessageJournalOptions {
   maxPayloadBytes?: number
   /** How much may wait for Postgres in this process, in bytes. @defaultValue 16777216 */
   maxPendingBytes?: number
-  /** How long an event that was not sent, or was refused for the moment, waits for Postgres, in ms. @defaultValue 10000 */
+  /**
+   * How long an event that was not sent, or was refused for the moment, waits for Postgres, in ms. @defaultValue 10000
+   */
   writeRetryMs?: number
-  /** How long an event that was sent and got no answer waits until it has been looked for, in ms. @defaultValue 60000 */
+  /**
+   * How long an event that was sent and got no answer waits until it has been looked for, in ms. @defaultValue 60000
+   */
   maxDoubtMs?: number
   /** How many reads of the journal are under way at once. @defaultValue 8 */
   maxConcurrentReads?: number
@@ -96,7 +105,10 @@ export interface MessageJournalOptions {
   reconcileMs?: number
   /** How often the leases of this process's messages are renewed, in ms. @defaultValue 10000 */
   heartbeatMs?: number
-  /** After how long without a sign of life a producer counts as dead, in ms; larger than `heartbeatMs`. @defaultValue 90000 */
+  /**
+   * After how long without a sign of life a producer counts as dead, in ms; larger than `heartbeatMs`. @defaultValue
+   * 90000
+   */
   producerIdleMs?: number
   /** After how long without an event a producer is ended although it lives, in ms; 0: never. @defaultValue 3600000 */
   producerSilenceMs?: number
@@ -107,7 +119,8 @@ export interface MessageJournalOptions {
   /** `false`: there are no notifications. */
   notifications?: false | NotificationOptions
   /**
-   * What a reader who is turned away for the moment gets: a status, or 200 and an `event: busy`, which does not stop an EventSource.
+   * What a reader who is turned away for the moment gets: a status, or 200 and an `event: busy`, which does not stop an
+   * EventSource.
    * @defaultValue "status"
    */
   overload?: 'status' | 'in-band'
@@ -138,7 +151,8 @@ const NotificationsSchema = Type.Object({
   streamMaxEntries: positive('About how many notifications are kept for a user', 1_000),
   replayMaxPerRequest: positive('How many notifications are replayed in one response', 200),
   replayMaxAgeHours: notNegative('How old a notification may be when it is replayed; 0: no limit', 24, 876_000),
-  maxReplaysPerUser: notNegative('How often a user may have notifications replayed within replayWindowMs; 0: no limit', 30),
+  maxReplaysPerUser: notNegative(
+    'How often a user may have notifications replayed within replayWindowMs; 0: no limit', 30),
   replayWindowMs: positive('The time in which maxReplaysPerUser is spent', 60_000),
   progressMs: positive('How often a tracked task tells its progress', 200)
 }, { additionalProperties: false })
@@ -166,7 +180,8 @@ export const OptionsSchema = Type.Object({
   reconcileMs: positive('How often open viewers are compared with the journal', 5_000),
   heartbeatMs: positive('How often producers\' leases are renewed', 10_000),
   producerIdleMs: positive('After how long without a sign of life a producer counts as dead', 90_000),
-  producerSilenceMs: notNegative('After how long without an event a producer is ended although it lives; 0: never', 3_600_000),
+  producerSilenceMs: notNegative(
+    'After how long without an event a producer is ended although it lives; 0: never', 3_600_000),
   stallTimeoutMs: positive('After how long without progress a blocked socket is destroyed', 60_000),
   maxConnectionsPerUser: notNegative('How many streams a user may have open; 0: no limit', 8),
   notifications: Type.Union([NotificationsSchema, Type.Literal(false)], {
@@ -192,7 +207,9 @@ const compiledNotifications = TypeCompiler.Compile(NotificationsSchema)
 
 /** With what was passed and is not undefined. */
 function withDefaults ({ properties }: TObject, passed: object): Record<string, unknown> {
-  const defaults = Object.entries(properties).flatMap(([name, schema]) => schema.default === undefined ? [] : [[name, schema.default]])
+  const defaults = Object.entries(properties).flatMap(([name, schema]) => schema.default === undefined
+    ? []
+    : [[name, schema.default]])
   const given = Object.entries(passed).filter(([, value]) => value !== undefined)
   return { ...structuredClone(Object.fromEntries(defaults)), ...Object.fromEntries(given) }
 }
@@ -216,7 +233,9 @@ export function parseOptions (passed: object): JournalOptions {
   checkLease(sound)
   return {
     ...sound,
-    ...sound.notifications === false ? withDefaults(NotificationsSchema, {}) as Static<typeof NotificationsSchema> : sound.notifications,
+    ...sound.notifications === false
+      ? withDefaults(NotificationsSchema, {}) as Static<typeof NotificationsSchema>
+      : sound.notifications,
     notifications: sound.notifications !== false
   }
 }
@@ -225,20 +244,33 @@ export function parseOptions (passed: object): JournalOptions {
 function * errorsOf (options: Record<string, unknown>): Generator<ValueError> {
   for (const error of compiled.Errors(options)) {
     if (error.path !== '/notifications' || !isPlainObject(error.value)) yield error
-    else for (const inner of compiledNotifications.Errors(error.value)) yield { ...inner, path: error.path + inner.path }
+    else {
+      for (const inner of compiledNotifications.Errors(error.value)) {
+        yield {
+          ...inner,
+          path: error.path +
+      inner.path
+        }
+      }
+    }
   }
 }
 
 /** `message.end` and `message.fail` write these two; a set without them would leave their readers waiting. */
 function checkTerminalTypes ({ terminalTypes }: Pick<JournalOptions, 'terminalTypes'>): void {
   for (const type of ['end', 'error']) {
-    if (!terminalTypes.includes(type)) throw new InvalidOptionError(`"terminalTypes" must contain "${type}"; got ${describeValue(terminalTypes)}`)
+    if (!terminalTypes.includes(type)) {
+      throw new InvalidOptionError(`"terminalTypes" must contain "${type}"; got ${describeValue(terminalTypes)}`)
+    }
   }
 }
 
 /** A lease that runs out before it is renewed would have every live producer taken for dead. */
 function checkLease ({ heartbeatMs, producerIdleMs }: Pick<JournalOptions, 'heartbeatMs' | 'producerIdleMs'>): void {
-  if (producerIdleMs <= heartbeatMs) throw new InvalidOptionError(`"producerIdleMs" must be larger than "heartbeatMs", which is ${heartbeatMs}; got ${producerIdleMs}`)
+  if (producerIdleMs <= heartbeatMs) {
+    throw new InvalidOptionError(
+    `"producerIdleMs" must be larger than "heartbeatMs", which is ${heartbeatMs}; got ${producerIdleMs}`)
+  }
 }
 
 function describe (error: ValueError): string {
@@ -251,7 +283,9 @@ function describe (error: ValueError): string {
 
 function wanted ({ schema, message }: ValueError): string {
   const literals = KindGuard.IsUnion(schema) ? schema.anyOf.filter((one) => KindGuard.IsLiteral(one)) : []
-  return literals.length === 0 ? message.toLowerCase() : `expected ${literals.map((literal) => describeValue(literal.const)).join(' or ')}`
+  return literals.length === 0
+    ? message.toLowerCase()
+    : `expected ${literals.map((literal) => describeValue(literal.const)).join(' or ')}`
 }
 
 function descriptionOf (schema: TSchema): string {

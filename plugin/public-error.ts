@@ -7,7 +7,9 @@ export interface PublicTextContext {
 }
 
 /** What readers are told of an error. An app's function that throws must not cost them the terminal event. */
-export function publicText ({ publicError, log }: PublicTextContext, error: unknown, about: Parameters<PublicError>[1]): string {
+export function publicText (
+  { publicError, log }: PublicTextContext, error: unknown, about: Parameters<PublicError>[1]
+): string {
   try {
     const text: unknown = publicError(error, about)
     if (typeof text === 'string') return text

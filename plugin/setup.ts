@@ -44,7 +44,8 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
 
   const tables = tablesOf(options.schema)
   const greet = createGreet(tables, statementTimeout(options.writeRetryMs), log)
-  const journal = createJournal(createConnection(pool, createStatements(tables), options.writeRetryMs, greet), createScripts(tables))
+  const journal = createJournal(
+    createConnection(pool, createStatements(tables), options.writeRetryMs, greet), createScripts(tables))
   let onHealth = (): void => {}
   const subscriber = createSubscriber(redis, log, () => { onHealth() })
   const publisher = createPublisher(redis, log)
@@ -56,7 +57,9 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
 
   subscriber.subscribe(STOP_TOPIC, messages.stopper)
   app.addHook('onReady', async () => { await checkTables(app, pool, schema) })
-  onHealth = startLifecycle(app, { journal, subscriber, publisher, messages, users, viewers, slots: { renewMs: RENEW_MS, ...slots }, log }, options)
+  onHealth = startLifecycle(app, {
+    journal, subscriber, publisher, messages, users, viewers, slots: { renewMs: RENEW_MS, ...slots }, log
+  }, options)
 
   app.decorate('journal', createApi({ journal, pool, messages, users, viewers }, options))
   app.decorateReply('recordEvent', messages.recordEvent)
@@ -67,7 +70,8 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
     useOwnCompilers(routes)
     const access = createAccess(messages, options)
     const serve = createServeStream(viewers, slots, options.overload)
-    await routes.register(messageEvents, { access, serve, messages: messages.feeds, terminalTypes: messages.terminalTypes })
+    await routes.register(
+      messageEvents, { access, serve, messages: messages.feeds, terminalTypes: messages.terminalTypes })
     await routes.register(messageStop, { access, stopper: messages.stopper })
     await routes.register(userEvents, { access, serve, users, notifications: options.notifications })
   }, { prefix: options.prefix ?? '' })
@@ -76,5 +80,6 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
 /** The header `Location` names the routes. */
 function checkPrefix (prefix: string): void {
   if (PLAIN_PATH.test(prefix)) return
-  throw new InvalidOptionError(`"prefix", and those around it, must be a path such as "/api", without parameters, which the header "Location" could not name; got ${JSON.stringify(prefix)}`)
+  throw new InvalidOptionError(
+    `"prefix", and those around it, must be a path such as "/api", without parameters, which the header "Location" could not name; got ${JSON.stringify(prefix)}`)
 }

@@ -10,14 +10,21 @@ import { userIdText } from '../plugin/user-id.js'
 export interface Access {
   /** The caller's id; `null` when `identify` is false. @throws UnauthenticatedError, InvalidUserIdError */
   identify (request: FastifyRequest): Promise<string | null>
-  /** @throws MessageNotFoundError, for a message that does not exist and for one that is not the caller's alike; DatabaseUnavailableError */
+  /**
+   * @throws MessageNotFoundError, for a message that does not exist and for one that is not the caller's alike;
+   * DatabaseUnavailableError
+   */
   findMessage (request: FastifyRequest, userId: string | null, messageId: string, action: Action): Promise<MessageState>
 }
 
 export type Action = Parameters<Authorize>[2]
 
-export function createAccess (journal: Pick<Journal, 'findMessage'>, { identify, authorize }: Pick<JournalOptions, 'identify' | 'authorize'>): Access {
-  async function isAllowed (request: FastifyRequest, userId: string | null, { messageId, userId: owner, status, createdAt }: MessageState, action: Action): Promise<boolean> {
+export function createAccess (
+  journal: Pick<Journal, 'findMessage'>, { identify, authorize }: Pick<JournalOptions, 'identify' | 'authorize'>
+): Access {
+  async function isAllowed (
+    request: FastifyRequest, userId: string | null, { messageId, userId: owner, status, createdAt }: MessageState, action: Action
+  ): Promise<boolean> {
     const message = { messageId, userId: owner, status, createdAt }
     if (authorize !== undefined) return await authorize(request, message, action)
     return identify === false || message.userId === userId

@@ -10,11 +10,17 @@ import { ask, type Redis } from '../plugin/redis/commands.js'
  * turned away because Redis is.
  */
 export interface Slots {
-  /** Counts one more stream of the user's, nobody's not; resolves with what takes it off again. @throws TooManyConnectionsError */
+  /**
+   * Counts one more stream of the user's, nobody's not; resolves with what takes it off again. @throws
+   * TooManyConnectionsError
+   */
   take (userId: string | null): Promise<() => void>
   /** Renews this process's counts. Never rejects. */
   renew (): Promise<void>
-  /** Takes all of this process's streams off at once, while Redis can still be asked; does nothing from then on. Never rejects. */
+  /**
+   * Takes all of this process's streams off at once, while Redis can still be asked; does nothing from then on. Never
+   * rejects.
+   */
   close (): Promise<void>
 }
 
@@ -53,7 +59,8 @@ export function createSlots (redis: Redis, max: number, log: RateLimitedLogger):
   /** Sets this process's count of the user; `limit` 0: whatever the others have. */
   async function count (userId: string, streams: number, limit: number): Promise<boolean> {
     try {
-      return Number(await ask(redis, TIMEOUT_MS, ['EVAL', COUNT, 1, slotsKey(userId), process, limit, streams])) !== 0 // with `stringNumbers` it is a text
+      return Number(await ask(redis, TIMEOUT_MS, ['EVAL', COUNT, 1, slotsKey(
+        userId), process, limit, streams])) !== 0 // with `stringNumbers` it is a text
     } catch (error) {
       log.warn('slots', { err: error }, 'journal: Redis could not count a user\'s open streams')
       return true

@@ -35,20 +35,24 @@ const schema = {
 } as const
 
 /** The reconnect route. */
-export const messageEvents: FastifyPluginAsyncTypebox<MessageEventsOptions> = async (app, { access, serve, messages, terminalTypes }) => {
+export const messageEvents: FastifyPluginAsyncTypebox<MessageEventsOptions> =
+  async (app, { access, serve, messages, terminalTypes }) => {
   // attachValidation: who is asking is settled first (401), then whether the id is one (400).
-  app.get('/messages/:messageId/events', { schema, attachValidation: true, exposeHeadRoute: false, onSend: takeOver }, async (request, reply) => await serve(reply, async () => {
-    const userId = await access.identify(request)
-    const messageId = canonicalMessageId(request.params.messageId)
-    if (messageId === null) throw new InvalidMessageIdError(JSON.stringify(request.params.messageId))
-    const message = await access.findMessage(request, userId, messageId, 'read')
-    const start = tailStart(parseCursor(request.headers['last-event-id'], request.query.last_event_id), message, terminalTypes)
-    const finished = message.status !== 'streaming'
-    if (start !== null) return { userId, feeds: messages, key: messageId, place: () => ({ start, finished }) }
-    reply.code(204).send()
-    return null
-  }))
-}
+    app.get('/messages/:messageId/events', {
+      schema, attachValidation: true, exposeHeadRoute: false, onSend: takeOver
+    }, async (request, reply) => await serve(reply, async () => {
+      const userId = await access.identify(request)
+      const messageId = canonicalMessageId(request.params.messageId)
+      if (messageId === null) throw new InvalidMessageIdError(JSON.stringify(request.params.messageId))
+      const message = await access.findMessage(request, userId, messageId, 'read')
+      const start = tailStart(
+        parseCursor(request.headers['last-event-id'], request.query.last_event_id), message, terminalTypes)
+      const finished = message.status !== 'streaming'
+      if (start !== null) return { userId, feeds: messages, key: messageId, place: () => ({ start, finished }) }
+      reply.code(204).send()
+      return null
+    }))
+  }
 
 /** Where the replay begins; `null`: the message has ended and the reader has all of it. */
 function tailStart (cursor: number | null, message: MessageState, terminalTypes: TerminalTypes): number | null {

@@ -32,7 +32,8 @@ export const messageStop: FastifyPluginAsyncTypebox<MessageStopOptions> = async 
       const messageId = canonicalMessageId(request.params.messageId)
       if (messageId === null) throw new InvalidMessageIdError(JSON.stringify(request.params.messageId))
       await access.findMessage(request, userId, messageId, 'stop')
-      await stopper.stop(messageId).catch((cause: unknown) => { throw new DatabaseUnavailableError({ cause: causeOf(cause) }) })
+      await stopper.stop(messageId).catch(
+        (cause: unknown) => { throw new DatabaseUnavailableError({ cause: causeOf(cause) }) })
     } catch (error) {
       return refuseForNow(reply, error, 'status')
     }

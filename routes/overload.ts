@@ -1,16 +1,19 @@
 import type { FastifyReply } from 'fastify'
-import { ClosedError, DatabaseUnavailableError, RedisUnavailableError, ReplayBudgetError, TooManyConnectionsError } from '../plugin/errors.js'
+import {
+  ClosedError, DatabaseUnavailableError, RedisUnavailableError, ReplayBudgetError, TooManyConnectionsError
+} from '../plugin/errors.js'
 import type { JournalOptions } from '../plugin/options.js'
 import { encodeFrame, encodeOpening } from '../plugin/wire/sse.js'
 
 /** What a reader who cannot be served now may try again. */
-const RETRYABLE = [ClosedError, DatabaseUnavailableError, RedisUnavailableError, TooManyConnectionsError, ReplayBudgetError]
+const RETRYABLE =
+  [ClosedError, DatabaseUnavailableError, RedisUnavailableError, TooManyConnectionsError, ReplayBudgetError]
 const MEAN_RETRY_SECONDS = 4
 
 /**
  * Answers a reader who is turned away for the moment: with the error's status and a jittered `Retry-After`, or, with
- * `overload: 'in-band'`, with 200, an `event: busy` without id, and a jittered `retry:`, because an EventSource gives up
- * for ever on any other status. An error that trying again does not mend is thrown on.
+ * `overload: 'in-band'`, with 200, an `event: busy` without id, and a jittered `retry:`, because an EventSource gives
+ * up for ever on any other status. An error that trying again does not mend is thrown on.
  */
 export function refuseForNow (reply: FastifyReply, error: unknown, overload: JournalOptions['overload']): FastifyReply {
   const passing = RETRYABLE.find((kind) => error instanceof kind)

@@ -22,4 +22,5 @@ export const ErrorResponse = Type.Object({
   message: Type.String()
 })
 
-export const EventStream = Type.String({ description: 'Server-Sent Events: `data: <payload>`, then `id: <sequence number>`' })
+export const EventStream = Type.String(
+  { description: 'Server-Sent Events: `data: <payload>`, then `id: <sequence number>`' })

@@ -21,10 +21,14 @@ export interface Target<Position> {
  * Answers with a stream, for each of the routes alike: the user's slot, a client that has left meanwhile, and a reader
  * who cannot be served now. `find` resolves with `null` when it has answered already.
  */
-export type ServeStream = <Position>(reply: FastifyReply, find: () => Promise<Target<Position> | null>) => Promise<FastifyReply>
+export type ServeStream = <Position>(
+  reply: FastifyReply, find: () => Promise<Target<Position> | null>
+) => Promise<FastifyReply>
 
 export function createServeStream (viewers: Viewers, slots: Slots, overload: JournalOptions['overload']): ServeStream {
-  async function open<Position> (reply: FastifyReply, { userId, feeds, key, place }: Target<Position>): Promise<FastifyReply> {
+  async function open<Position> (
+    reply: FastifyReply, { userId, feeds, key, place }: Target<Position>
+  ): Promise<FastifyReply> {
     const giveBack = await slots.take(userId)
     if (isClosed(reply.raw)) {
       giveBack()

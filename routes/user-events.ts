@@ -31,19 +31,23 @@ const schema = {
 const PUSH_DISABLED_RETRY_MS = 300_000
 
 /** The user's pipe. */
-export const userEvents: FastifyPluginAsyncTypebox<UserEventsOptions> = async (app, { access, serve, users, notifications }) => {
-  app.get('/events', { schema, exposeHeadRoute: false, onSend: takeOver }, async (request, reply) => await serve(reply, async () => {
-    const userId = await access.identify(request)
-    if (userId === null) throw new UnauthenticatedError() // everybody's messages can be read, but nobody's are notifications
-    if (!notifications) {
-      reply
-        .header('content-type', 'text/event-stream')
-        .header('cache-control', 'no-store, no-transform')
-        .send(`${encodeOpening(PUSH_DISABLED_RETRY_MS)}${PUSH_DISABLED}`)
-      return null
-    }
-    const cursor = parseStreamCursor(request.headers['last-event-id'], request.query.last_event_id)
-    const place = async () => await users.tailStart(userId, cursor)
-    return { userId, feeds: users.feeds, key: userId, place }
-  }))
-}
+export const userEvents: FastifyPluginAsyncTypebox<UserEventsOptions> =
+  async (app, { access, serve, users, notifications }) => {
+    app.get('/events', { schema, exposeHeadRoute: false, onSend: takeOver }, async (request, reply) =>
+      await serve(reply, async () => {
+        const userId = await access.identify(request)
+        if (userId === null) {
+          throw new UnauthenticatedError()
+        } // everybody's messages can be read, but nobody's are notifications
+        if (!notifications) {
+          reply
+            .header('content-type', 'text/event-stream')
+            .header('cache-control', 'no-store, no-transform')
+            .send(`${encodeOpening(PUSH_DISABLED_RETRY_MS)}${PUSH_DISABLED}`)
+          return null
+        }
+        const cursor = parseStreamCursor(request.headers['last-event-id'], request.query.last_event_id)
+        const place = async () => await users.tailStart(userId, cursor)
+        return { userId, feeds: users.feeds, key: userId, place }
+      }))
+  }

@@ -7,13 +7,13 @@ import type { Terminal } from './terminal-events.js'
 import type { EndStatus } from '../wire/status.js'
 
 /**
- * Ends messages for producers that cannot, or should not, do it themselves. Whether it comes to that is decided under the
- * message's row, in the transaction that writes: however many processes try, one terminal event is written.
+ * Ends messages for producers that cannot, or should not, do it themselves. Whether it comes to that is decided under
+ * the message's row, in the transaction that writes: however many processes try, one terminal event is written.
  */
 export interface Finisher {
   /**
-   * Does what `decide` says, and publishes it. `skipLocked`: somebody else's lock on the row is not waited for. Rejects with pg's
-   * error.
+   * Does what `decide` says, and publishes it. `skipLocked`: somebody else's lock on the row is not waited for. Rejects
+   * with pg's error.
    */
   finish (messageId: string, skipLocked: boolean, decide: (message: LockedMessage) => Decision): Promise<Decided>
 }
@@ -26,7 +26,8 @@ export function createFinisher (journal: Journal, publisher: Publisher): Finishe
       const ending = decision as Decision // assigned by the callback
       if (decided.kind !== 'ended' || ending?.kind !== 'end') return decided
       const { eventType, payload } = ending.event
-      const envelope = encodeEnvelope({ messageId, sequenceNo: decided.lastNo, eventType, payload, committed: true, ends: ending.status })
+      const envelope = encodeEnvelope(
+        { messageId, sequenceNo: decided.lastNo, eventType, payload, committed: true, ends: ending.status })
       publisher.publish([{ topic: messageTopic(messageId), envelope }])
       return decided
     }
@@ -35,7 +36,17 @@ export function createFinisher (journal: Journal, publisher: Publisher): Finishe
 
 /** Ends the message with this event, and fences its producer. */
 export function endWith ({ status, error, eventType, payload }: Terminal): Decision {
-  return { kind: 'end', status, error, event: { sequenceNo: null, eventType, payload: JSON.stringify(payload) }, fence: true }
+  return {
+    kind: 'end',
+    status,
+    error,
+    event: {
+      sequenceNo: null,
+      eventType,
+      payload: JSON.stringify(payload)
+    },
+    fence: true
+  }
 }
 
 /** The newest event is what has ended the message: it gets its status, and no event. */

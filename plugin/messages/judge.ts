@@ -21,19 +21,24 @@ export interface JudgeParts {
 /** Finds messages that have lost their producer, whether or not anybody reads them. Never rejects. */
 export type Judge = () => Promise<void>
 
-/** A share of `producerIdleMs`: whether the row of a message without a sign of life for so long is locked, is looked at from then on. */
+/**
+ * A share of `producerIdleMs`: whether the row of a message without a sign of life for so long is locked, is looked at
+ * from then on.
+ */
 const SUSPECT_SHARE = 2 / 3
 /** What a producer is given at least to show that it lives, unless `producerIdleMs` is short. */
 const MIN_GRACE_MS = 10_000
 
 /**
- * A sign of life is a heartbeat or a new row, by the database's clock. Nobody who lives may be judged dead, so that there are
- * times at which nobody is judged, until producers have had the time for one more heartbeat:
+ * A sign of life is a heartbeat or a new row, by the database's clock. Nobody who lives may be judged dead, so that
+ * there are times at which nobody is judged, until producers have had the time for one more heartbeat:
  * - the judge has just started, or has not looked for more than two of its periods: it, or the database, was away;
  * - the database's clock has stepped, in either direction;
  * - for one message: its row is locked, and its producer cannot write its heartbeat.
  */
-export function createJudge ({ journal, finisher, producers, terminalTypes, log }: JudgeParts, options: JournalOptions): Judge {
+export function createJudge (
+  { journal, finisher, producers, terminalTypes, log }: JudgeParts, options: JournalOptions
+): Judge {
   const { producerIdleMs, producerSilenceMs, heartbeatMs, reconcileMs, takeOver } = options
   const graceMs = Math.max(heartbeatMs, Math.min(MIN_GRACE_MS, producerIdleMs / 3))
   const suspectMs = Math.max(heartbeatMs, Math.min(producerIdleMs * SUSPECT_SHARE, producerIdleMs - 2 * reconcileMs))
@@ -48,7 +53,11 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
   function isDead ({ heartbeatAgeMs, touchedAgeMs, newest }: LockedMessage): boolean {
     const newestAgeMs = newest?.ageMs ?? Infinity
     // A row from the future tells nothing, since its age is not known. Where there are heartbeats, a newer one does.
-    if (heartbeatAgeMs !== null) return Math.min(heartbeatAgeMs, newestAgeMs < 0 ? Infinity : newestAgeMs) >= producerIdleMs
+    if (heartbeatAgeMs !== null) {
+      return Math.min(heartbeatAgeMs, newestAgeMs < 0
+        ? Infinity
+        : newestAgeMs) >= producerIdleMs
+    }
     return Math.min(touchedAgeMs, newestAgeMs) >= unheardMs
   }
 
@@ -75,7 +84,9 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
   async function decideOn ({ messageId, handedOver }: Candidate, nowMs: number): Promise<void> {
     const decided = await finisher.finish(messageId, true, decide)
     if (decided.kind === 'locked') reprieved.set(messageId, nowMs + graceMs)
-    if (decided.kind === 'ended' && decided.lastNo !== decided.message.newest?.sequenceNo) log.warn('stale', { messageId }, 'journal: a message was ended: its producer gave no sign of life')
+    if (decided.kind === 'ended' && decided.lastNo !== decided.message.newest?.sequenceNo) {
+      log.warn('stale', { messageId }, 'journal: a message was ended: its producer gave no sign of life')
+    }
     if (decided.kind !== 'claimed' || takeOver === undefined) return
     const { message: { userId, createdAt }, epoch, lastNo } = decided
     const latest = decided.message.newest?.sequenceNo ?? -1
@@ -89,17 +100,23 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
     const produce = await askForProducer(takeOver, message, lost)
     if (produce !== null) return await producers.run(message, produce)
     message.lose(new FencedError(messageId)) // or its lease would be renewed, if it cannot be ended now
-    await finisher.finish(messageId, false, (row) => row.status === 'streaming' && row.epoch === epoch ? endWith(STALE) : null).catch((error: unknown) => {
-      log.error('judge', { messageId, err: error }, 'journal: a message that nobody goes on with could not be ended yet')
+    await finisher.finish(messageId, false, (row) => row.status === 'streaming' && row.epoch === epoch
+      ? endWith(STALE)
+      : null).catch((error: unknown) => {
+      log.error(
+        'judge', { messageId, err: error }, 'journal: a message that nobody goes on with could not be ended yet')
     })
   }
 
-  async function askForProducer (takeOver: TakeOver, message: Parameters<TakeOver>[0], lost: 'stale' | 'closed'): Promise<Produce | null> {
+  async function askForProducer (
+    takeOver: TakeOver, message: Parameters<TakeOver>[0], lost: 'stale' | 'closed'
+  ): Promise<Produce | null> {
     try {
       const produce: unknown = await takeOver(message, { lost })
       return typeof produce === 'function' ? produce as Produce : null // by its type, if the app has types
     } catch (error) {
-      log.error('takeOver', { messageId: message.messageId, err: error }, 'journal: the option takeOver gave no producer')
+      log.error(
+        'takeOver', { messageId: message.messageId, err: error }, 'journal: the option takeOver gave no producer')
       return null
     }
   }
@@ -123,7 +140,8 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
     if (nowMs < graceEnds || reprieved.has(messageId)) return false
     if (heartbeatAgeMs !== null) return heartbeatAgeMs < 0 || heartbeatAgeMs >= producerIdleMs
     const newestAgeMs = newest?.ageMs ?? Infinity
-    return Math.min(ageMs, newestAgeMs) >= unheardMs || (newest !== null && newestAgeMs >= producerIdleMs && terminalTypes(newest) !== null)
+    return Math.min(ageMs, newestAgeMs) >= unheardMs ||
+      (newest !== null && newestAgeMs >= producerIdleMs && terminalTypes(newest) !== null)
   }
 
   async function look (): Promise<void> {
@@ -131,7 +149,8 @@ export function createJudge ({ journal, finisher, producers, terminalTypes, log 
     after = next
     noteTime(nowMs)
     const due = candidates.filter((candidate) => isDue(candidate, nowMs))
-    await reprieveLocked(candidates.filter((candidate) => candidate.heartbeatAgeMs !== null && !due.includes(candidate)), nowMs)
+    await reprieveLocked(candidates.filter((candidate) => candidate.heartbeatAgeMs !== null &&
+      !due.includes(candidate)), nowMs)
     await Promise.all(due.map(async (candidate) => { await judge(candidate, nowMs) }))
     const silent = candidates.filter(({ heartbeatAgeMs }) => heartbeatAgeMs !== null && heartbeatAgeMs >= suspectMs)
     // There may be more of them, and the rows of those may be locked too

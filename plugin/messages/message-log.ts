@@ -39,7 +39,9 @@ export interface MessageFrames {
   encode (payload: object): Buffer
 }
 
-export function createMessageFrames (journal: Journal, terminalTypes: TerminalTypes, options: MessageLogOptions): MessageFrames {
+export function createMessageFrames (
+  journal: Journal, terminalTypes: TerminalTypes, options: MessageLogOptions
+): MessageFrames {
   const linesPerFrame = options.eventNames ? 4 : 3
   /** The mean of the last page. */
   let frameBytes = 0
@@ -48,8 +50,13 @@ export function createMessageFrames (journal: Journal, terminalTypes: TerminalTy
     return encodeFrame({ data: payload, ...id !== undefined && { id }, ...options.eventNames && { event: eventType } })
   }
 
-  /** `last`: the page's last row. A message that was deleted has not ended: who compares the viewers with the journal says so. */
-  function pageEnd (state: ReadState | null, last: Pick<JournalRow, 'eventType' | 'payload'> | null): Pick<Page<number>, 'terminal' | 'ends' | 'typeEnds'> {
+  /**
+   * `last`: the page's last row. A message that was deleted has not ended: who compares the viewers with the journal
+   * says so.
+   */
+  function pageEnd (
+    state: ReadState | null, last: Pick<JournalRow, 'eventType' | 'payload'> | null
+  ): Pick<Page<number>, 'terminal' | 'ends' | 'typeEnds'> {
     const terminal = last === null ? null : terminalTypes(last)
     if (state === null) return { terminal, ends: null, typeEnds: false }
     const { status, isLeased, endedNo } = state
@@ -91,10 +98,14 @@ export function createMessageFrames (journal: Journal, terminalTypes: TerminalTy
     }
   }
 
-  async function readFrames (messageId: string, cursor: number, hasPace: boolean, isRetry: boolean): Promise<Page<number>> {
+  async function readFrames (
+    messageId: string, cursor: number, hasPace: boolean, isRetry: boolean
+  ): Promise<Page<number>> {
     const limits = hasPace ? LARGE_PAGE : PAGE
     const wanted = rowsWithin(limits)
-    const { parts, state } = await journal.readFrames(messageId, cursor, wanted, hasPace ? rowsWithin(PART) : null, options.eventNames, isRetry)
+    const { parts, state } = await journal.readFrames(messageId, cursor, wanted, hasPace
+      ? rowsWithin(PART)
+      : null, options.eventNames, isRetry)
     const found = countRows(parts)
     // Without rows, a large page does not say whether the message has ended
     if (found === 0 && hasPace) return await readFrames(messageId, cursor, false, isRetry)
@@ -124,7 +135,16 @@ export function createMessageFrames (journal: Journal, terminalTypes: TerminalTy
       if (committed === null) return { kind: 'hint' }
       if (!committed) return { kind: 'aside', frame: Buffer.from(frame(eventType, payload)) }
       const terminal = terminalTypes(event)
-      return { kind: 'entry', entry: { position: sequenceNo, frame: Buffer.from(frame(eventType, payload, sequenceNo)), terminal, ends } }
+      return {
+        kind: 'entry',
+        entry: {
+          position: sequenceNo,
+          frame: Buffer.from(
+            frame(eventType, payload, sequenceNo)),
+          terminal,
+          ends
+        }
+      }
     },
 
     log: {

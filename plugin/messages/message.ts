@@ -35,7 +35,10 @@ export interface OwnedMessage extends Message {
   use (): void
   /** Ends it when the database, too, has seen nothing of it for so many ms. Rejects with pg's error. */
   endIfSilent (silenceMs: number): Promise<void>
-  /** The producer has returned, or thrown `failure.error`. A terminal event that it has recorded last is the message's last one. */
+  /**
+   * The producer has returned, or thrown `failure.error`. A terminal event that it has recorded last is the message's
+   * last one.
+   */
   conclude (failure?: { error: unknown }): Promise<void>
   /** Tells the producer to stop. What it still records is recorded. */
   abort (reason: Error): void
@@ -46,7 +49,9 @@ export interface OwnedMessage extends Message {
 const STATUS_RETRY_MS = 250
 const LOST: ReadonlySet<Reason> = new Set<Refusal>(['missing', 'fenced', 'stopped', 'ended'])
 
-export function createMessage (identity: { messageId: string, userId: string | null }, opened: OpenedMessage, context: MessageContext): OwnedMessage {
+export function createMessage (
+  identity: { messageId: string, userId: string | null }, opened: OpenedMessage, context: MessageContext
+): OwnedMessage {
   const { recorder, finisher, log } = context
   const { messageId } = identity
   const controller = new AbortController()
@@ -64,11 +69,20 @@ export function createMessage (identity: { messageId: string, userId: string | n
     return epoch === opened.epoch && status === 'streaming'
   }
 
-  function write (eventType: string, payload: unknown, ending: Ending | null, onWritten: (reason: Reason | null) => void): void {
+  function write (
+    eventType: string, payload: unknown, ending: Ending | null, onWritten: (reason: Reason | null) => void
+  ): void {
     isUsed = true
     activeAt = performance.now()
     underWay++
-    recorder.record({ messageId, writer, sequenceNo: writer.next, eventType: toStorableText(eventType), payload, ending }, (sequenceNo, reason) => {
+    recorder.record({
+      messageId,
+      writer,
+      sequenceNo: writer.next,
+      eventType: toStorableText(eventType),
+      payload,
+      ending
+    }, (sequenceNo, reason) => {
       underWay--
       if (sequenceNo !== null) {
         lastSequenceNo = sequenceNo
@@ -121,7 +135,9 @@ export function createMessage (identity: { messageId: string, userId: string | n
     if (underWay > 0) await new Promise<void>((resolve) => { onSettled = resolve })
   }
 
-  /** The status alone, since the last event says it. `false`: something stands behind that, or the database stays away. */
+  /**
+   * The status alone, since the last event says it. `false`: something stands behind that, or the database stays away.
+   */
   async function finishAsItIs (status: EndStatus, error: string | null): Promise<boolean> {
     const deadline = performance.now() + context.writeRetryMs
     for (;;) {
@@ -154,8 +170,11 @@ export function createMessage (identity: { messageId: string, userId: string | n
     createdAt: opened.createdAt,
     signal: controller.signal,
     record: (eventType, payload) => new Promise((resolve) => {
-      if (!ended && isEventType(eventType)) return write(eventType, payload, null, (reason) => { resolve(reason === null) })
-      const reason = controller.signal.aborted ? String(controller.signal.reason.message) : ended ? 'the message has ended' : 'eventType is empty'
+      if (!ended &&
+        isEventType(eventType)) return write(eventType, payload, null, (reason) => { resolve(reason === null) })
+      const reason = controller.signal.aborted
+        ? String(controller.signal.reason.message)
+        : ended ? 'the message has ended' : 'eventType is empty'
       log.warn('arguments', { ...identity, eventType, reason }, 'journal: an event was not recorded')
       resolve(false)
     }),
@@ -171,7 +190,8 @@ export function createMessage (identity: { messageId: string, userId: string | n
       }
     },
     end: async (payload) => await finish(completedWith(payload), completed()),
-    fail: async (error) => await finish(failed(publicText(context, error, identity), error), failed(defaultPublicError(), error)),
+    fail: async (error) => await finish(
+      failed(publicText(context, error, identity), error), failed(defaultPublicError(), error)),
     use () { isUsed = true },
     async endIfSilent (silenceMs) {
       if (ended || performance.now() - activeAt < silenceMs) return
@@ -182,7 +202,8 @@ export function createMessage (identity: { messageId: string, userId: string | n
         return null
       })
       if (decided.kind !== 'ended') return
-      log.warn('silent', { messageId }, 'journal: a message was ended: its producer recorded nothing for producerSilenceMs')
+      log.warn(
+        'silent', { messageId }, 'journal: a message was ended: its producer recorded nothing for producerSilenceMs')
       lose(new FencedError(messageId))
     },
     async conclude (failure) {
@@ -193,7 +214,9 @@ export function createMessage (identity: { messageId: string, userId: string | n
       if (lastStatus !== null) {
         ended = true
         const status = failure === undefined ? lastStatus : 'failed'
-        const isWritten = await finishAsItIs(status, failure === undefined ? null : toStorableText(reasonOf(failure.error)))
+        const isWritten = await finishAsItIs(status, failure === undefined
+          ? null
+          : toStorableText(reasonOf(failure.error)))
         if (isWritten) return context.onClosed(message)
         ended = false
       }

@@ -28,7 +28,10 @@ export interface Messages {
   terminalTypes: TerminalTypes
   /** One of the bounded reads, which is not tried again. */
   findMessage: Journal['findMessage']
-  /** Finds what the readers of this process were not told of, and ends messages that have a status without an end. Never rejects. */
+  /**
+   * Finds what the readers of this process were not told of, and ends messages that have a status without an end. Never
+   * rejects.
+   */
   reconcile (): Promise<void>
   /** Ends, or takes over, messages that have lost their producer. */
   judge: Judge
@@ -52,7 +55,9 @@ export interface MessagesParts {
 /** Where a process that shuts down tells the others that its messages can be taken over. A hint like any other. */
 export const HANDOVER_TOPIC = 'journal:handover'
 
-export function createMessages ({ journal, publisher, subscriber, logger, log, publicError, onOpened }: MessagesParts, options: JournalOptions): Messages {
+export function createMessages (
+  { journal, publisher, subscriber, logger, log, publicError, onOpened }: MessagesParts, options: JournalOptions
+): Messages {
   const terminalTypes = createTerminalTypes(options.terminalTypes)
   const committer = createCommitter(journal, options)
   const recorder = createRecorder({ committer, publisher, terminalTypes, logger, log }, options)
@@ -80,7 +85,8 @@ export function createMessages ({ journal, publisher, subscriber, logger, log, p
     feeds,
     terminalTypes,
     findMessage: async (messageId) => await reads.once(async () => await journal.findMessage(messageId)),
-    reconcile: createReconciler({ journal, feeds, frames, finisher, terminalTypes, log, publicError: defaultPublicError }),
+    reconcile: createReconciler(
+      { journal, feeds, frames, finisher, terminalTypes, log, publicError: defaultPublicError }),
     judge: createJudge({ journal, finisher, producers, terminalTypes, log }, options),
     drained: committer.drained,
     async handOver () {

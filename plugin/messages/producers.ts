@@ -21,11 +21,14 @@ import { userIdText } from '../user-id.js'
 export interface OpenMessageOptions {
   /** Whose message it is; `null` or left out: nobody's, which only an app with `identify: false` lets anyone read. */
   userId?: string | number | bigint | null
-  /** A UUID, the client's own perhaps; one that exists is continued after its last event, and its older writer fenced. Left out: a new one. */
+  /**
+   * A UUID, the client's own perhaps; one that exists is continued after its last event, and its older writer fenced.
+   * Left out: a new one.
+   */
   messageId?: string
   /**
-   * What to do with a message that exists: continue it (the default), or refuse with MessageExistsError. A request that a
-   * client sends again with the id it chose should refuse, so that no answer is produced twice.
+   * What to do with a message that exists: continue it (the default), or refuse with MessageExistsError. A request that
+   * a client sends again with the id it chose should refuse, so that no answer is produced twice.
    */
   ifExists?: 'continue' | 'refuse'
 }
@@ -39,9 +42,10 @@ export interface Producers {
   /** The row of a message was locked when its lease was to be renewed: that should be tried again soon. */
   readonly isBehind: boolean
   /**
-   * Makes the message's row, or takes the message over. A rejection means that nothing has happened, but for OutcomeUnknownError.
-   * @throws InvalidMessageIdError, InvalidUserIdError, NotOwnerError, MessageExistsError, ClosedError, DatabaseUnavailableError with pg's
-   * error as its `cause`, or OutcomeUnknownError.
+   * Makes the message's row, or takes the message over. A rejection means that nothing has happened, but for
+   * OutcomeUnknownError.
+   * @throws InvalidMessageIdError, InvalidUserIdError, NotOwnerError, MessageExistsError, ClosedError,
+   * DatabaseUnavailableError with pg's error as its `cause`, or OutcomeUnknownError.
    */
   openMessage (options: OpenMessageOptions): Promise<Message>
   /** A message that the journal has given to this process. */
@@ -62,8 +66,8 @@ export interface Producers {
   /** Aborts every message's signal. */
   close (): void
   /**
-   * Hands the messages over. Each lease runs out one `heartbeatMs` from now: until then another process may go on with the
-   * message; after that, its readers need not wait for longer. Never rejects. Resolves with whether there were any.
+   * Hands the messages over. Each lease runs out one `heartbeatMs` from now: until then another process may go on with
+   * the message; after that, its readers need not wait for longer. Never rejects. Resolves with whether there were any.
    */
   release (): Promise<boolean>
 }
@@ -109,14 +113,19 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
     throw existing?.userId === userId ? new MessageExistsError(messageId) : new NotOwnerError(messageId)
   }
 
-  /** The caller was told that the outcome is unknown: once it is known, nobody is to wait for a producer that there is not. */
+  /**
+   * The caller was told that the outcome is unknown: once it is known, nobody is to wait for a producer that there is
+   * not.
+   */
   async function failIfOpened (messageId: string, token: string): Promise<void> {
     for (let retryMs = RETRY_MS; ; retryMs = Math.min(2 * retryMs, LAST_RETRY_MS)) {
       if (closed) return
       try {
         if (!await journal.wasOpened(messageId, token)) return
         const terminal = failed(defaultPublicError(), 'it was not known whether the message was opened')
-        await finisher.finish(messageId, false, ({ openToken, status }) => openToken === token && status === 'streaming' ? endWith(terminal) : null)
+        await finisher.finish(messageId, false, ({ openToken, status }) => openToken === token && status === 'streaming'
+          ? endWith(terminal)
+          : null)
         return
       } catch (error) {
         log.error('open', { messageId, err: error }, 'journal: it is not known yet whether a message was opened')
@@ -146,7 +155,9 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
   }
 
   /** Renews the leases of producers that there are, and asks about all. */
-  async function heartbeat (wanted: readonly OwnedMessage[], others: readonly string[], agoMs: number, handOver: boolean): Promise<void> {
+  async function heartbeat (
+    wanted: readonly OwnedMessage[], others: readonly string[], agoMs: number, handOver: boolean
+  ): Promise<void> {
     const leases = [...wanted, ...others.map((messageId) => ({ messageId, epoch: 0 }))]
     if (leases.length === 0) return
     const used = [...wanted.filter(({ isUsed }) => isUsed), ...others.map((messageId) => ({ messageId, epoch: 0 }))]
@@ -174,7 +185,9 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
     get isBehind () { return isBehind },
     async openMessage ({ userId = null, messageId: wanted, ifExists = 'continue' }) {
       if (closed) throw new ClosedError()
-      if (ifExists !== 'continue' && ifExists !== 'refuse') throw new InvalidOptionError(`"ifExists" must be "continue" or "refuse"; got ${describeValue(ifExists)}`)
+      if (ifExists !== 'continue' && ifExists !== 'refuse') {
+        throw new InvalidOptionError(`"ifExists" must be "continue" or "refuse"; got ${describeValue(ifExists)}`)
+      }
       const messageId = canonicalMessageId(wanted ?? newMessageId())
       if (messageId === null) throw new InvalidMessageIdError(describeValue(wanted))
       const identity = { messageId, userId: userIdText(userId) }
@@ -212,7 +225,8 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
       for (const message of messages.values()) {
         if (!message.isUsed) continue
         await message.endIfSilent(producerSilenceMs).catch((error: unknown) => {
-          log.error('silent', { messageId: message.messageId, err: error }, 'journal: a silent producer could not be ended')
+          log.error(
+            'silent', { messageId: message.messageId, err: error }, 'journal: a silent producer could not be ended')
         })
       }
     },

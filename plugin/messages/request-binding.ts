@@ -3,9 +3,9 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { OwnedMessage } from './message.js'
 
 /**
- * Ties the messages that a handler opens to its request. When the handler fails, those that it has not begun to produce are failed
- * durably with its error: their readers must not wait for a producer that never comes. Returns what is to be called with each
- * message that was opened.
+ * Ties the messages that a handler opens to its request. When the handler fails, those that it has not begun to produce
+ * are failed durably with its error: their readers must not wait for a producer that never comes. Returns what is to be
+ * called with each message that was opened.
  */
 export function bindToRequests (app: FastifyInstance): (message: OwnedMessage) => void {
   const storage = new AsyncLocalStorage<OwnedMessage[]>()

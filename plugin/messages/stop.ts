@@ -5,7 +5,10 @@ import type { Publisher } from '../redis/publisher.js'
 import type { TopicListener } from '../redis/topic.js'
 import { STOPPED } from './terminal-events.js'
 
-/** Where processes tell each other that a message was stopped. A hint like any other: a lost one is found with the next heartbeat. */
+/**
+ * Where processes tell each other that a message was stopped. A hint like any other: a lost one is found with the next
+ * heartbeat.
+ */
 export const STOP_TOPIC = 'journal:stop'
 
 /** Stops messages on whatever node their producers run. */
@@ -17,10 +20,13 @@ export interface Stopper extends TopicListener {
 export function createStopper (finisher: Finisher, producers: Producers, publisher: Publisher): Stopper {
   return {
     async stop (messageId) {
-      const stopped = await finisher.finish(messageId, false, ({ status }) => status === 'streaming' ? endWith(STOPPED) : null)
+      const stopped = await finisher.finish(messageId, false, ({ status }) => status === 'streaming'
+        ? endWith(STOPPED)
+        : null)
       if (stopped.kind !== 'ended') return
       producers.stopped(messageId, stopped.epoch)
-      publisher.publish([{ topic: STOP_TOPIC, envelope: JSON.stringify({ message_id: messageId, epoch: stopped.epoch }) }])
+      publisher.publish(
+        [{ topic: STOP_TOPIC, envelope: JSON.stringify({ message_id: messageId, epoch: stopped.epoch }) }])
     },
     subscribed () {},
     message (text) {

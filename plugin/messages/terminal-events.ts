@@ -10,7 +10,8 @@ export interface Terminal {
 }
 
 /** Somebody asked for it. */
-export const STOPPED: Terminal = { status: 'stopped', eventType: 'end', payload: { type: 'end', reason: 'stopped' }, error: null }
+export const STOPPED: Terminal =
+  { status: 'stopped', eventType: 'end', payload: { type: 'end', reason: 'stopped' }, error: null }
 
 /** No sign of life for `producerIdleMs`. */
 export const STALE: Terminal = interrupted('producer_stale', 'the producer gave no sign of life')
@@ -19,12 +20,20 @@ export const STALE: Terminal = interrupted('producer_stale', 'the producer gave 
 export const SILENT: Terminal = interrupted('producer_silent', 'the producer recorded nothing for too long')
 
 function interrupted (code: string, error: string): Terminal {
-  return { status: 'failed', eventType: 'error', payload: { type: 'error', error: 'The answer was interrupted.', code }, error }
+  return {
+    status: 'failed', eventType: 'error', payload: { type: 'error', error: 'The answer was interrupted.', code }, error
+  }
 }
 
 /** Readers go by the `type`, so that the payload's own gives way. */
 export function completed (payload?: object): Terminal {
-  return { status: 'complete', eventType: 'end', payload: Object.assign({ type: 'end' as const }, payload, { type: 'end' as const }), error: null }
+  return {
+    status: 'complete',
+    eventType: 'end',
+    payload: Object.assign(
+      { type: 'end' as const }, payload, { type: 'end' as const }),
+    error: null
+  }
 }
 
 /** `text` is what readers see; `cause` stays in the table. */

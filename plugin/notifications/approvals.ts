@@ -17,20 +17,28 @@ export interface Approval {
   id: string | null
 }
 
-/** Tells the user that a message waits for an approval: `tool.approval.required` with `{ approvalId, messageId, action }`. Never rejects. */
+/**
+ * Tells the user that a message waits for an approval: `tool.approval.required` with `{ approvalId, messageId, action
+ * }`. Never rejects.
+ */
 export type RequestApproval = (options: ApprovalOptions) => Promise<Approval>
 
 /**
  * Tells the user's pages that nothing needs to be decided any more, whatever was: `tool.approval.cleared` with
  * `{ approvalId, messageId }`. Resolves as `publishUserEvent` does; never rejects.
  */
-export type ClearApproval = (options: Pick<ApprovalOptions, 'userId' | 'messageId'> & { approvalId: string }) => Promise<string | null>
+export type ClearApproval = (
+  options: Pick<ApprovalOptions, 'userId' | 'messageId'> & { approvalId: string }
+) => Promise<string | null>
 
-export function createApprovals (publishUserEvent: PublishUserEvent): { requestApproval: RequestApproval, clearApproval: ClearApproval } {
+export function createApprovals (
+  publishUserEvent: PublishUserEvent
+): { requestApproval: RequestApproval, clearApproval: ClearApproval } {
   const about = (messageId: string) => ({ scope: { kind: 'message', id: messageId } })
   return {
     async requestApproval ({ userId, messageId, action, approvalId = v7() }) {
-      const id = await publishUserEvent(userId, 'tool.approval.required', { approvalId, messageId, action }, about(messageId))
+      const id = await publishUserEvent(
+        userId, 'tool.approval.required', { approvalId, messageId, action }, about(messageId))
       return { approvalId, id }
     },
     clearApproval: async ({ userId, messageId, approvalId }) =>

@@ -9,7 +9,10 @@ import { compareStreamIds, FIRST } from '../wire/stream-id.js'
 export const UNKNOWN = ''
 
 const PAGE_ROWS = 50
-/** A page ends with the entry that makes it this long; with the rows' limit it bounds what a reader that has stopped reading costs. */
+/**
+ * A page ends with the entry that makes it this long; with the rows' limit it bounds what a reader that has stopped
+ * reading costs.
+ */
 const PAGE_CHARACTERS = 256 * 1024
 const TIMEOUT_MS = 2_000
 const HOUR_MS = 3_600_000
@@ -46,13 +49,16 @@ interface Range {
   atEnd: boolean
 }
 
-export function createNotificationLog (redis: Redis, { eventNames, replayMaxAgeHours, replayMaxPerRequest }: UserLogOptions): UserFrames {
+export function createNotificationLog (
+  redis: Redis, { eventNames, replayMaxAgeHours, replayMaxPerRequest }: UserLogOptions
+): UserFrames {
   const pageRows = Math.min(PAGE_ROWS, replayMaxPerRequest)
   /** How many are asked for: fewer after large ones, of which a page takes one or two. */
   let wanted = pageRows
 
   async function range (userId: string, from: string, count: number): Promise<Range> {
-    const entries = toEntries(await ask(redis, TIMEOUT_MS, ['XRANGE', userStreamKey(userId), from, '+', 'COUNT', count]))
+    const entries = toEntries(
+      await ask(redis, TIMEOUT_MS, ['XRANGE', userStreamKey(userId), from, '+', 'COUNT', count]))
     return { entries, atEnd: entries.length < count }
   }
 
@@ -86,7 +92,18 @@ export function createNotificationLog (redis: Redis, { eventNames, replayMaxAgeH
       if (text !== '') shown++ // with nothing to show for them, the reader would come back for the same ones again
     }
     wanted = frames.length >= PAGE_CHARACTERS ? taken : Math.min(wanted * 2, pageRows)
-    return { frames: frames === '' ? [] : [Buffer.from(frames)], rows: shown, last, terminal: null, ends: null, typeEnds: false, complete: atEnd && taken === entries.length }
+    return {
+      frames: frames === ''
+        ? []
+        : [Buffer.from(frames)],
+      rows: shown,
+      last,
+      terminal: null,
+      ends: null,
+      typeEnds: false,
+      complete: atEnd &&
+        taken === entries.length
+    }
   }
 
   /** Where everything begins that is young enough to be replayed, in ms since the epoch. */
@@ -127,9 +144,12 @@ export function createNotificationLog (redis: Redis, { eventNames, replayMaxAgeH
   return {
     newest: async (userId) => await newestUpTo(userId, '+'),
     async newer (known) {
-      const answers = await askAll(redis, TIMEOUT_MS, [...known].map(([userId, id]): Command => ['XRANGE', userStreamKey(userId), id, '+', 'COUNT', 2]))
+      const answers = await askAll(redis, TIMEOUT_MS, [...known].map(
+        ([userId, id]): Command => ['XRANGE', userStreamKey(userId), id, '+', 'COUNT', 2]))
       return [...known].flatMap(([userId, id], index): Array<[string, string]> => {
-        const next = Array.isArray(answers[index]) ? toEntries(answers[index]).find((entry) => entry.id !== id) : undefined
+        const next = Array.isArray(answers[index])
+          ? toEntries(answers[index]).find((entry) => entry.id !== id)
+          : undefined
         return next === undefined ? [] : [[userId, next.id]]
       })
     },

@@ -8,7 +8,10 @@ import { userIdText } from '../user-id.js'
 import { withId } from './notification-log.js'
 
 export interface UserEventOptions {
-  /** What the notification is about, such as `{ kind: 'source', id: '…' }`, so that a page can filter without a look at the payload. */
+  /**
+   * What the notification is about, such as `{ kind: 'source', id: '…' }`, so that a page can filter without a look at
+   * the payload.
+   */
   scope?: object
 }
 
@@ -16,12 +19,15 @@ export interface UserEventOptions {
  * Adds a notification to the user's stream, then publishes it.
  *
  * Never throws and never rejects. Resolves with the entry's id once Redis has added it: every reader of the user gets
- * it, also one that connects later with a cursor. `null`, with a line in the log, when it was not added, as far as is known: an empty
- * user or type, a payload or a scope that cannot be serialised or is larger than `maxPayloadBytes`, a Redis that is away or
- * did not answer within 5 s. `null` without one when the option `notifications` is false. A notification whose answer was lost with
- * the connection is sent again by ioredis, and may be in the stream twice, under two ids.
+ * it, also one that connects later with a cursor. `null`, with a line in the log, when it was not added, as far as is
+ * known: an empty user or type, a payload or a scope that cannot be serialised or is larger than `maxPayloadBytes`, a
+ * Redis that is away or did not answer within 5 s. `null` without one when the option `notifications` is false. A
+ * notification whose answer was lost with the connection is sent again by ioredis, and may be in the stream twice,
+ * under two ids.
  */
-export type PublishUserEvent = (userId: string | number | bigint, type: string, payload?: unknown, options?: UserEventOptions) => Promise<string | null>
+export type PublishUserEvent = (
+  userId: string | number | bigint, type: string, payload?: unknown, options?: UserEventOptions
+) => Promise<string | null>
 
 export interface UserPublisher {
   publishUserEvent: PublishUserEvent
@@ -55,7 +61,9 @@ const POSTPONE_MS = GRACE_MS / 2
 const MAX_POSTPONED = 10_000
 const HOUR_MS = 3_600_000
 
-export function createNotificationPublisher (redis: Redis, publisher: Publisher, log: RateLimitedLogger, options: UserPublisherOptions): UserPublisher {
+export function createNotificationPublisher (
+  redis: Redis, publisher: Publisher, log: RateLimitedLogger, options: UserPublisherOptions
+): UserPublisher {
   const lifetimeMs = options.replayMaxAgeHours * HOUR_MS + GRACE_MS
   const postponedAt = new Map<string, number>()
   let waiting: Pending[] = []
@@ -64,7 +72,13 @@ export function createNotificationPublisher (redis: Redis, publisher: Publisher,
   let answered: (() => void) | undefined
 
   function refuse (userId: unknown, type: unknown, reason: string | Error): null {
-    log.warn('userEvent', { userId, type, ...typeof reason === 'string' ? { reason } : { err: reason } }, 'journal: a notification was not published')
+    log.warn('userEvent', {
+      userId,
+      type,
+      ...typeof reason === 'string'
+        ? { reason }
+        : { err: reason }
+    }, 'journal: a notification was not published')
     return null
   }
 
@@ -83,7 +97,8 @@ export function createNotificationPublisher (redis: Redis, publisher: Publisher,
     const entries = batch.map(({ userId, envelope }): Command =>
       ['XADD', userStreamKey(userId), 'MAXLEN', '~', options.streamMaxEntries, '*', 'event', envelope])
     try {
-      const answers = await askAll(redis, TIMEOUT_MS, [...entries, ...batch.flatMap(({ userId }) => postponeEnd(userId))])
+      const answers = await askAll(
+        redis, TIMEOUT_MS, [...entries, ...batch.flatMap(({ userId }) => postponeEnd(userId))])
       publisher.publish(batch.flatMap(({ userId, envelope }, index) => {
         const id = answers[index]
         return typeof id === 'string' ? { topic: userTopic(userId), envelope: withId(envelope, id) } : []
@@ -93,7 +108,10 @@ export function createNotificationPublisher (redis: Redis, publisher: Publisher,
         settle(typeof id === 'string' ? id : refuse(userId, type, id as Error)) // XADD answers with an id or an error
       }
     } catch (error) {
-      for (const { userId, type, settle } of batch) settle(refuse(userId, type, error as Error)) // ioredis rejects with nothing else
+      for (const { userId, type, settle } of batch) {
+        settle(
+          refuse(userId, type, error as Error))
+      } // ioredis rejects with nothing else
     } finally {
       unanswered -= batch.length
       if (unanswered === 0) answered?.()
@@ -110,7 +128,9 @@ export function createNotificationPublisher (redis: Redis, publisher: Publisher,
   // A stream that is new after an outage has no end yet.
   redis.on('ready', () => { postponedAt.clear() })
 
-  async function prepare (user: unknown, eventType: unknown, payload: unknown, more: UserEventOptions | undefined): Promise<string | null> {
+  async function prepare (
+    user: unknown, eventType: unknown, payload: unknown, more: UserEventOptions | undefined
+  ): Promise<string | null> {
     if (answered !== undefined) return refuse(user, eventType, 'the app is closed')
     const userId = userIdText(typeof user === 'string' ? toStorableText(user) : user) ?? ''
     if (userId === '') return refuse(user, eventType, 'userId is empty')
@@ -120,7 +140,9 @@ export function createNotificationPublisher (redis: Redis, publisher: Publisher,
     if ('error' in body) return refuse(userId, type, body.error)
     const scope = serializePayload(more?.scope, options.maxPayloadBytes)
     if ('error' in scope) return refuse(userId, type, scope.error)
-    if (unanswered >= MAX_UNANSWERED) return refuse(userId, type, `${unanswered} notifications are waiting for Redis already`)
+    if (unanswered >= MAX_UNANSWERED) {
+      return refuse(userId, type, `${unanswered} notifications are waiting for Redis already`)
+    }
     const head = JSON.stringify({ type, ts: new Date().toISOString(), user_id: userId, topic: userTopic(userId) })
     return await add(userId, type, `${head.slice(0, -1)},"scope":${scope.text},"payload":${body.text}}`)
   }

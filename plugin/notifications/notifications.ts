@@ -42,7 +42,9 @@ export interface NotificationsParts {
 /** Redis answers them one after another; more would only wait there. */
 const MAX_CONCURRENT_READS = 64
 
-export function createNotifications ({ redis, publisher, subscriber, log, publicError }: NotificationsParts, options: JournalOptions): Notifications {
+export function createNotifications (
+  { redis, publisher, subscriber, log, publicError }: NotificationsParts, options: JournalOptions
+): Notifications {
   const userPublisher = createNotificationPublisher(redis, publisher, log, options)
   const { publishUserEvent } = userPublisher
   const { progressMs, maxPayloadBytes } = options
@@ -68,7 +70,8 @@ export function createNotifications ({ redis, publisher, subscriber, log, public
     feeds,
     async tailStart (userId, cursor) {
       // Asked for by a reader with a cursor too: without Redis there is nothing to be had here.
-      const newest = await frames.newest(userId).catch((cause: unknown) => { throw new RedisUnavailableError({ cause }) })
+      const newest = await frames.newest(userId).catch(
+        (cause: unknown) => { throw new RedisUnavailableError({ cause }) })
       if (cursor === null) return { start: newest }
       await spendReplay(userId)
       return { start: cursor, maxRows: options.replayMaxPerRequest }
@@ -79,7 +82,8 @@ export function createNotifications ({ redis, publisher, subscriber, log, public
       try {
         for (const [userId, id] of await frames.newer(known)) feeds.get(userId)?.advance(id)
       } catch (error) {
-        log.error('reconcileUsers', { err: error }, 'journal: the open viewers could not be compared with the notifications')
+        log.error(
+          'reconcileUsers', { err: error }, 'journal: the open viewers could not be compared with the notifications')
       }
     },
     async close () {

@@ -14,7 +14,9 @@ export type SpendReplay = (userId: string) => Promise<void>
 
 const TIMEOUT_MS = 500
 
-/** The time begins with the first replay and is not put off by those that are refused. A key without an end gets one. */
+/**
+ * The time begins with the first replay and is not put off by those that are refused. A key without an end gets one.
+ */
 const SPEND = `
 local spent = redis.call('INCR', KEYS[1])
 local left = redis.call('PTTL', KEYS[1])
@@ -24,10 +26,13 @@ if left < 0 then
 end
 return {spent, left}`
 
-export function createReplayLimit (redis: Redis, log: RateLimitedLogger, { maxReplaysPerUser, replayWindowMs }: ReplayBudgetOptions): SpendReplay {
+export function createReplayLimit (
+  redis: Redis, log: RateLimitedLogger, { maxReplaysPerUser, replayWindowMs }: ReplayBudgetOptions
+): SpendReplay {
   async function spend (userId: string): Promise<[spent: number, leftMs: number]> {
     try {
-      const [spent, leftMs] = await ask(redis, TIMEOUT_MS, ['EVAL', SPEND, 1, replaysKey(userId), replayWindowMs]) as [number, number] // what the script returns
+      const [spent, leftMs] = await ask(redis, TIMEOUT_MS, ['EVAL', SPEND, 1, replaysKey(
+        userId), replayWindowMs]) as [number, number] // what the script returns
       return [Number(spent), Number(leftMs)] // with `stringNumbers` they are texts
     } catch (error) {
       log.warn('replays', { err: error }, 'journal: Redis could not count a user\'s replays')

@@ -6,7 +6,9 @@ import type { PublishUserEvent, UserEventOptions } from './notification-publishe
 
 export interface TaskOptions extends UserEventOptions {
   userId: string | number | bigint
-  /** The notifications' types are this with `.queued`, `.progress`, `.completed` or `.failed`: `source.ingest`, for one. */
+  /**
+   * The notifications' types are this with `.queued`, `.progress`, `.completed` or `.failed`: `source.ingest`, for one.
+   */
   type: string
   /** In every payload, as `taskId`. Default: a new UUID. */
   taskId?: string
@@ -17,8 +19,8 @@ export type ReportProgress = (progress: unknown) => void
 
 /**
  * Runs a task and tells its user how it goes: `<type>.queued` when it is asked for, `<type>.progress` at most once in
- * `progressMs`, the last one always, then `<type>.completed` with what the task returned as `result`, or `<type>.failed` with
- * the text that the option `publicError` makes of its `error`.
+ * `progressMs`, the last one always, then `<type>.completed` with what the task returned as `result`, or
+ * `<type>.failed` with the text that the option `publicError` makes of its `error`.
  *
  * Returns or throws what the task did, after the last notification: a Redis that does not answer holds it up for 5 s at
  * most, and fails nothing.
@@ -41,7 +43,11 @@ export function createTrackTask (context: TaskContext): TrackTask {
     /** What cannot be sent is left out: the task must not look as if it had never ended. */
     async function tellEnd (stage: string, payload: object): Promise<void> {
       const problem = serializePayload({ taskId, ...payload }, context.maxPayloadBytes)
-      if ('error' in problem) context.log.warn('taskEnd', { userId, type, taskId, err: problem.error }, 'journal: the outcome of a task was left out of its notification')
+      if ('error' in problem) {
+        context.log.warn('taskEnd', {
+          userId, type, taskId, err: problem.error
+        }, 'journal: the outcome of a task was left out of its notification')
+      }
       await tell(stage, 'error' in problem ? {} : payload)
     }
 

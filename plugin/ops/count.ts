@@ -7,10 +7,13 @@ const PAUSE_MS = 10
 const FIRST = '00000000-0000-0000-0000-000000000000'
 
 /**
- * Counts `last_no` of the messages that were there before the column was. Each stretch is a transaction of its own. Without it
- * everything works, but the first append to each of these messages takes one more trip. Rejects with pg's error; what was counted by then stays.
+ * Counts `last_no` of the messages that were there before the column was. Each stretch is a transaction of its own.
+ * Without it everything works, but the first append to each of these messages takes one more trip. Rejects with pg's
+ * error; what was counted by then stays.
  */
-export async function countMessages (journal: Pick<Journal, 'count' | 'isCounted' | 'setCounted'>, signal: AbortSignal): Promise<void> {
+export async function countMessages (
+  journal: Pick<Journal, 'count' | 'isCounted' | 'setCounted'>, signal: AbortSignal
+): Promise<void> {
   if (await journal.isCounted()) return
   let isWhole = true
   for (let after: string | null = FIRST; after !== null;) {

@@ -118,9 +118,11 @@ async function settleSchema (client: PoolClient, schema: string | undefined): Pr
 }
 
 async function readVersion (db: ClientBase, table: string): Promise<number> {
-  const found = await db.query<{ found: string }>({ text: 'select to_regclass($1) is not null as found', values: [table], ...texts })
+  const found = await db.query<{ found: string }>(
+    { text: 'select to_regclass($1) is not null as found', values: [table], ...texts })
   if (found.rows[0]?.found !== 't') return 0
-  const newest = await db.query<{ version: string | null }>({ text: `select max(version) as version from ${table}`, ...texts })
+  const newest = await db.query<{ version: string | null }>(
+    { text: `select max(version) as version from ${table}`, ...texts })
   return Number(newest.rows[0]?.version ?? 0)
 }
 

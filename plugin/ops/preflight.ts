@@ -12,22 +12,28 @@ import { tablesOf } from '../postgres/statements.js'
 /** The pool of the app's @fastify/postgres. @throws InvalidOptionError */
 export function postgresOf (app: FastifyInstance, { postgres }: JournalOptions): Pool {
   const pool = postgres === undefined ? app.pg.pool : app.pg[postgres]?.pool
-  if (pool === undefined) throw new InvalidOptionError(`"postgres": no @fastify/postgres is registered ${postgres === undefined ? 'without a name' : `under the name ${JSON.stringify(postgres)}`}`)
+  if (pool === undefined) {
+    throw new InvalidOptionError(
+      `"postgres": no @fastify/postgres is registered ${postgres === undefined ? 'without a name' : `under the name ${JSON.stringify(postgres)}`}`)
+  }
   return pool
 }
 
 /** The client of the app's @fastify/redis. @throws InvalidOptionError */
 export function redisOf (app: FastifyInstance, { redis }: JournalOptions): Redis {
   const client = redis === undefined ? app.redis : app.redis[redis]
-  if (typeof client?.duplicate !== 'function') throw new InvalidOptionError(`"redis": no @fastify/redis is registered ${redis === undefined ? 'without a namespace' : `under the namespace ${JSON.stringify(redis)}`}`)
+  if (typeof client?.duplicate !== 'function') {
+    throw new InvalidOptionError(
+      `"redis": no @fastify/redis is registered ${redis === undefined ? 'without a namespace' : `under the namespace ${JSON.stringify(redis)}`}`)
+  }
   return client
 }
 
 const INSUFFICIENT_PRIVILEGE = '42501'
 
 /**
- * Fails the start when the tables are not the ones this code needs, or cannot be used; a server that is away is no reason not to
- * start. Says in the log what guards the events against losing their message.
+ * Fails the start when the tables are not the ones this code needs, or cannot be used; a server that is away is no
+ * reason not to start. Says in the log what guards the events against losing their message.
  * @throws NotMigratedError, DatabaseNewerError, UnusableTablesError
  */
 export async function checkTables (app: FastifyInstance, pool: Pool, schema: { schema?: string }): Promise<void> {
@@ -99,12 +105,18 @@ const texts = { types: { getTypeParser: () => String }, rowMode: 'array' } as co
 
 async function checkUse (app: FastifyInstance, client: PoolClient, schema: string | undefined): Promise<void> {
   const { messages, events, state } = tablesOf(schema)
-  const problems = await client.query<[string]>({ text: PROBLEMS, values: [['messages', 'message_events', 'journal_state'], [messages, events, state]], ...texts })
+  const problems = await client.query<[string]>(
+    { text: PROBLEMS, values: [['messages', 'message_events', 'journal_state'], [messages, events, state]], ...texts })
   if (problems.rows.length > 0) throw new UnusableTablesError(problems.rows.map(([problem]) => problem).join('; '))
   const facts = await client.query<[string, string | null]>({ text: FACTS, values: [events, messages], ...texts })
   for (const [encoding, guard] of facts.rows) {
     app.log.info({ guard }, 'journal: the tables are ready')
-    if (guard === null) app.log.warn('journal: events can lose their message: there is neither the foreign key nor the trigger journal_delete_events')
-    if (encoding !== 'UTF8') app.log.warn({ encoding }, 'journal: the database is not UTF8: an event that it cannot hold is not recorded')
+    if (guard === null) {
+      app.log.warn(
+        'journal: events can lose their message: there is neither the foreign key nor the trigger journal_delete_events')
+    }
+    if (encoding !== 'UTF8') {
+      app.log.warn({ encoding }, 'journal: the database is not UTF8: an event that it cannot hold is not recorded')
+    }
   }
 }

@@ -34,8 +34,8 @@ export interface EventGroup<Event extends NumberedEvent = NumberedEvent> {
 
 /**
  * Why a group did not get in.
- * - `missing`: there is no such message. `fenced`: it has another writer by now. `stopped`: somebody has stopped it. `ended`: it
- *   has ended otherwise. These stay so until the message is opened again.
+ * - `missing`: there is no such message. `fenced`: it has another writer by now. `stopped`: somebody has stopped it.
+ *   `ended`: it has ended otherwise. These stay so until the message is opened again.
  * - `taken`: its first number is not above `lastNo`, which is the message's newest.
  * - `locked`: somebody holds the message's row.
  */
@@ -63,25 +63,31 @@ export interface Fence {
 /** Each method is one transaction. All reject with pg's error. */
 export interface Appender {
   /**
-   * Commits the groups, of which each must be of another message, and raises `last_no` over them. Those that are in the answer
-   * were refused, by their place; all others are in. When it rejects, none is, unless the outcome is unknown. `careful`: somebody
-   * is expected to be in the way.
+   * Commits the groups, of which each must be of another message, and raises `last_no` over them. Those that are in the
+   * answer were refused, by their place; all others are in. When it rejects, none is, unless the outcome is unknown.
+   * `careful`: somebody is expected to be in the way.
    */
   append (groups: readonly EventGroup[], lockTimeoutMs: number, careful: boolean): Promise<ReadonlyMap<number, Refused>>
   /**
-   * Raises `last_no`, so that no append that is still under way can put these numbers, or lower ones, into the journal. Answers
-   * with the places where that was not possible, since somebody holds the message's row.
+   * Raises `last_no`, so that no append that is still under way can put these numbers, or lower ones, into the journal.
+   * Answers with the places where that was not possible, since somebody holds the message's row.
    */
   fence (fences: readonly Fence[], lockTimeoutMs: number): Promise<Set<number>>
-  /** The rows that stand at the events' numbers, and the newest number of each of the events' messages that has rows. */
-  findTaken (events: ReadonlyArray<Pick<NumberedEvent, 'messageId' | 'sequenceNo'>>): Promise<{ taken: TakenRow[], newest: Map<string, number> }>
+  /**
+   * The rows that stand at the events' numbers, and the newest number of each of the events' messages that has rows.
+   */
+  findTaken (
+    events: ReadonlyArray<Pick<NumberedEvent, 'messageId' | 'sequenceNo'>>
+  ): Promise<{ taken: TakenRow[], newest: Map<string, number> }>
 }
 
 export function createAppender (connection: Connection): Appender {
   return {
     async append (groups, lockTimeoutMs, careful) {
       const answer = careful ? null : await appendFast(connection, groups)
-      return toRefusals(careful || answer === CONTENDED ? await connection.call('appendSome', [lockTimeoutMs, ...valuesOf(groups)]) : answer)
+      return toRefusals(careful || answer === CONTENDED
+        ? await connection.call('appendSome', [lockTimeoutMs, ...valuesOf(groups)])
+        : answer)
     },
 
     async fence (fences, lockTimeoutMs) {
@@ -105,7 +111,8 @@ export function createAppender (connection: Connection): Appender {
       for (const [id, sequenceNo, eventType, payload, last] of rows) {
         const messageId = String(id)
         newest.set(messageId, Number(last))
-        if (eventType != null && payload != null) taken.push({ messageId, sequenceNo: Number(sequenceNo), eventType, payload })
+        if (eventType != null &&
+          payload != null) taken.push({ messageId, sequenceNo: Number(sequenceNo), eventType, payload })
       }
       return { taken, newest }
     }
@@ -120,7 +127,8 @@ async function appendFast (connection: Connection, groups: readonly EventGroup[]
   const [group] = groups
   const event = group?.events[0]
   try {
-    if (groups.length > 1 || group === undefined || group.events.length > 1 || event?.ending !== null) return await connection.call('append', valuesOf(groups))
+    if (groups.length > 1 || group === undefined || group.events.length > 1 ||
+      event?.ending !== null) return await connection.call('append', valuesOf(groups))
     const { messageId, sequenceNo, eventType, payload } = event
     return await connection.call('appendOne', [messageId, sequenceNo, eventType, payload, group.epoch])
   } catch (error) {
@@ -166,8 +174,11 @@ function valuesOf (groups: readonly EventGroup[]): unknown[] {
 
 function toRefusals (answer: string | null): ReadonlyMap<number, Refused> {
   if (answer === null) return NONE
-  const refusals = JSON.parse(answer) as Array<[place: number, reason: Refused['reason'], lastNo: number | null]> // of the function's making
-  return new Map(refusals.map(([place, reason, lastNo]) => [place - 1, reason === 'taken' ? { reason, lastNo: Number(lastNo) } : { reason }]))
+  const refusals = JSON.parse(
+    answer) as Array<[place: number, reason: Refused['reason'], lastNo: number | null]> // of the function's making
+  return new Map(refusals.map(([place, reason, lastNo]) => [place - 1, reason === 'taken'
+    ? { reason, lastNo: Number(lastNo) }
+    : { reason }]))
 }
 
 const QUOTABLE = /["\\]/g
@@ -177,7 +188,10 @@ function quoted (text: string): string {
   return `"${text.search(QUOTABLE) < 0 ? text : text.replace(QUOTABLE, '\\$&')}"`
 }
 
-/** A Postgres array literal of texts that need no quoting (UUIDs, numbers, NULL), or have it: pg would look at each character. */
+/**
+ * A Postgres array literal of texts that need no quoting (UUIDs, numbers, NULL), or have it: pg would look at each
+ * character.
+ */
 export function arrayOf<T> (values: readonly T[], text: (value: T) => string | number): string {
   return `{${values.map(text).join(',')}}`
 }

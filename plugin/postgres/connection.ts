@@ -20,27 +20,36 @@ export interface Queries {
 
 /** One client of the pool. */
 export interface Connection extends Queries {
-  /** Calls one of the journal's functions, as a transaction of its own under read committed. Resolves with its answer. */
+  /**
+   * Calls one of the journal's functions, as a transaction of its own under read committed. Resolves with its answer.
+   */
   call (name: StatementName, values: unknown[]): Promise<Value>
 }
 
 /** Takes a client of the pool for each statement, and can hold one for longer. */
 export interface PooledConnection extends Queries {
-  /** `query` under the limits of a transaction, table locks included: a read that has failed before leaves nothing waiting. */
+  /**
+   * `query` under the limits of a transaction, table locks included: a read that has failed before leaves nothing
+   * waiting.
+   */
   queryWithLimits (name: StatementName, values: unknown[]): Promise<ArrayRow[]>
   /** Runs `work` on one client. */
   hold<T> (work: (connection: Connection) => Promise<T>): Promise<T>
   /**
    * Runs `work` between `begin`, which is sent together with a BEGIN, and COMMIT. `begin` is SQL without parameters;
-   * `work` gets the rows of each of its statements, and is run again when a prepared statement is gone. Rejects with NotSentError
-   * when COMMIT was not sent: nothing was committed, or will be. `isUnsure` tells whether COMMIT's answer was lost.
+   * `work` gets the rows of each of its statements, and is run again when a prepared statement is gone. Rejects with
+   * NotSentError when COMMIT was not sent: nothing was committed, or will be. `isUnsure` tells whether COMMIT's answer
+   * was lost.
    */
   transaction<T> (begin: string, work: (connection: Connection, rows: ArrayRow[][]) => Promise<T>): Promise<T>
   /** Runs SQL without parameters as one transaction, in one trip. Resolves with the rows of each of its statements. */
   script (sql: string): Promise<ArrayRow[][]>
 }
 
-/** A statement that takes longer has no known outcome, and its connection is broken. No try of a writer may take longer than it waits. */
+/**
+ * A statement that takes longer has no known outcome, and its connection is broken. No try of a writer may take longer
+ * than it waits.
+ */
 export function statementTimeout (writeRetryMs: number): number {
   return Math.min(5_000, writeRetryMs)
 }
@@ -83,7 +92,9 @@ class Session implements Connection {
     if (!context.mustBegin || this.isOpen) {
       const answer = await this.#scalar(name, values)
       // Only the app, which still uses the client, knows whether that will be committed: it is looked for
-      if (!this.isOpen && isInTransaction(this.#client)) throw new Error('the app has begun a transaction on a client that it has given back')
+      if (!this.isOpen && isInTransaction(this.#client)) {
+        throw new Error('the app has begun a transaction on a client that it has given back')
+      }
       if (answer !== WRONG_ISOLATION) return answer
       context.mustBegin = true
     }
@@ -150,7 +161,9 @@ class Session implements Connection {
   #send (name: StatementName, values: unknown[]): Promise<QueryArrayResult<ArrayRow>> {
     const { statements, limits } = this.#context
     const { name: prepared, text } = statements[name]
-    const config: QueryArrayConfig = this.isStale ? { text, values, ...limits } : { name: prepared, text, values, ...limits }
+    const config: QueryArrayConfig = this.isStale
+      ? { text, values, ...limits }
+      : { name: prepared, text, values, ...limits }
     return this.#client.query<ArrayRow>(config)
   }
 
@@ -172,7 +185,9 @@ interface SessionContext {
 }
 
 /** `greet`: called with each client before its first use; what it rejects with is the failure of that use. */
-export function createConnection (pool: Pool, statements: JournalStatements, writeRetryMs: number, greet: Greet = async () => true): PooledConnection {
+export function createConnection (
+  pool: Pool, statements: JournalStatements, writeRetryMs: number, greet: Greet = async () => true
+): PooledConnection {
   const timeoutMs = statementTimeout(writeRetryMs)
   const sessions = new WeakMap<PoolClient, Session>()
   const context: SessionContext = {
@@ -213,7 +228,9 @@ export function createConnection (pool: Pool, statements: JournalStatements, wri
     }
   }
 
-  async function transaction<T> (begin: string, work: (connection: Connection, rows: ArrayRow[][]) => Promise<T>): Promise<T> {
+  async function transaction<T> (
+    begin: string, work: (connection: Connection, rows: ArrayRow[][]) => Promise<T>
+  ): Promise<T> {
     return await hold(async (session) => {
       const attempt = async (): Promise<T> => await work(session, await session.begin(begin))
       const result = await certain(attempt().catch(async (error: unknown) => {
@@ -229,7 +246,8 @@ export function createConnection (pool: Pool, statements: JournalStatements, wri
   return {
     query: async (name, values) => await hold(async (session) => await session.query(name, values)),
     count: async (name, values) => await hold(async (session) => await session.count(name, values)),
-    queryWithLimits: async (name, values) => await transaction('select', async (session) => await session.query(name, values)),
+    queryWithLimits: async (name, values) => await transaction(
+      'select', async (session) => await session.query(name, values)),
     hold,
     transaction,
     script: async (sql) => await hold(async (session) => await session.script(sql))
@@ -260,7 +278,9 @@ function connect (pool: Pool, timeoutMs: number): Promise<PoolClient> {
       else resolve(client)
     }, (error: unknown) => {
       clearTimeout(timer)
-      reject(failureKind(error) === 'transient' ? new NotSentError('no connection to Postgres', { cause: error }) : error)
+      reject(failureKind(error) === 'transient'
+        ? new NotSentError('no connection to Postgres', { cause: error })
+        : error)
     })
   })
 }

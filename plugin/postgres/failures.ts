@@ -3,7 +3,8 @@
  * https://www.postgresql.org/docs/current/errcodes-appendix.html
  *
  * - `transient`: the server, the connection or the moment is at fault. The same statement may succeed later.
- * - `stale`: the session has lost a prepared statement, or its plan. The same statement succeeds when it is prepared again.
+ * - `stale`: the session has lost a prepared statement, or its plan. The same statement succeeds when it is prepared
+ *   again.
  * - `locked`: somebody holds a lock for too long. Nothing was written.
  * - `taken`: a unique index has the row already.
  * - `data`: one row is at fault, the others may be well.
@@ -21,7 +22,10 @@ const TRANSIENT_CLASSES = new Set([
   '58' // system error outside Postgres
 ])
 
-/** No row can be written as things are, and neither without a login (class 28). Whatever else a server says may be about one row: a trigger can raise any code. */
+/**
+ * No row can be written as things are, and neither without a login (class 28). Whatever else a server says may be about
+ * one row: a trigger can raise any code.
+ */
 const PERMANENT_CODES = new Set([
   '3D000', // no such database
   '3F000', // no such schema
@@ -33,7 +37,8 @@ const PERMANENT_CODES = new Set([
 export function failureKind (error: unknown): FailureKind {
   const code = sqlState(error)
   if (code === undefined) return 'transient' // no answer from a server: the socket, the pool, the client library
-  // DISCARD ALL; a pooler that has changed the session, where there is none of the name or one already; ALTER COLUMN under a cached plan
+  // DISCARD ALL; a pooler that has changed the session, where there is none of the name or one already; ALTER COLUMN
+  // under a cached plan
   if (code === '26000' || code === '42P05' || code === '0A000') return 'stale'
   if (code === '23505') return 'taken'
   if (code === '55P03') return 'locked'
@@ -41,7 +46,10 @@ export function failureKind (error: unknown): FailureKind {
   return PERMANENT_CODES.has(code) || code.startsWith('28') ? 'permanent' : 'data'
 }
 
-/** No statement was sent, or its transaction was never told to commit: nothing of it can be in the journal, now or later. */
+/**
+ * No statement was sent, or its transaction was never told to commit: nothing of it can be in the journal, now or
+ * later.
+ */
 export class NotSentError extends Error {}
 
 /** What a caller is told: pg's own error, where there is one. */
@@ -49,10 +57,15 @@ export function causeOf (error: unknown): unknown {
   return error instanceof NotSentError && error.cause !== undefined ? causeOf(error.cause) : error
 }
 
-/** A connection was lost: a pooler says so when it was its own to the server. Or the statement's completion is unknown. */
+/**
+ * A connection was lost: a pooler says so when it was its own to the server. Or the statement's completion is unknown.
+ */
 const NO_ANSWER = /^(08...|40003)$/
 
-/** Whether a statement that failed so may have been committed all the same, or may yet be: it was sent, and the server did not say no. */
+/**
+ * Whether a statement that failed so may have been committed all the same, or may yet be: it was sent, and the server
+ * did not say no.
+ */
 export function isUnsure (error: unknown): boolean {
   const code = sqlState(error)
   return code === undefined ? !(error instanceof NotSentError) : NO_ANSWER.test(code)

@@ -8,8 +8,8 @@ import { MAX_CANDIDATES, type Scripts } from './statements.js'
 import type { MessageStatus } from '../wire/status.js'
 
 /**
- * The table of committed events. Every method is one transaction, on a client that the app's pool lends for just that long. It
- * rejects with pg's own error, or with NotSentError, and never retries.
+ * The table of committed events. Every method is one transaction, on a client that the app's pool lends for just that
+ * long. It rejects with pg's own error, or with NotSentError, and never retries.
  */
 
 export interface Journal {
@@ -20,30 +20,38 @@ export interface Journal {
   readPage (messageId: string, cursor: number, rows: number, bytes: number, isRetry: boolean): Promise<RowsRead>
   /**
    * The next `rows` rows as SSE frames, all or at most `together` in one text, if no event type and no payload has a
-   * line break; a carriage return stands for one whose payload has 2 KiB or more, or is compressed. `isRetry`: under limits, so
-   * that no statement is left waiting for a lock.
+   * line break; a carriage return stands for one whose payload has 2 KiB or more, or is compressed. `isRetry`: under
+   * limits, so that no statement is left waiting for a lock.
    */
-  readFrames (messageId: string, cursor: number, rows: number, together: number | null, eventNames: boolean, isRetry: boolean): Promise<FramesRead>
+  readFrames (
+    messageId: string, cursor: number, rows: number, together: number | null, eventNames: boolean, isRetry: boolean
+  ): Promise<FramesRead>
   findMessage (messageId: string): Promise<MessageState | null>
   /**
-   * Makes the message, or takes it over under a new epoch if it may, or if `token` did so before; `null`: it may not, or the
-   * message belongs to another user. When `isUnsure` holds for what it rejects with, COMMIT's answer was lost.
+   * Makes the message, or takes it over under a new epoch if it may, or if `token` did so before; `null`: it may not,
+   * or the message belongs to another user. When `isUnsure` holds for what it rejects with, COMMIT's answer was lost.
    */
-  openMessage (messageId: string, userId: string | null, mayContinue: boolean, token: string): Promise<OpenedMessage | null>
-  /** Whether a transaction with this token has opened the message, and nobody has since. It is over when this resolves. */
+  openMessage (
+    messageId: string, userId: string | null, mayContinue: boolean, token: string
+  ): Promise<OpenedMessage | null>
+  /**
+   * Whether a transaction with this token has opened the message, and nobody has since. It is over when this resolves.
+   */
   wasOpened (messageId: string, token: string): Promise<boolean>
   /**
-   * Renews the leases that are used, as of so many ms ago. Answers with those of all leases that are lost, and why, and those that
-   * are used and whose row is locked. `epoch` 0 is a message without a lease.
+   * Renews the leases that are used, as of so many ms ago. Answers with those of all leases that are lost, and why, and
+   * those that are used and whose row is locked. `epoch` 0 is a message without a lease.
    */
-  heartbeat (leases: readonly Lease[], used: readonly Lease[], agoMs: number, handOver: boolean): Promise<{ lost: Map<string, Refusal>, locked: Set<string> }>
+  heartbeat (
+    leases: readonly Lease[], used: readonly Lease[], agoMs: number, handOver: boolean
+  ): Promise<{ lost: Map<string, Refusal>, locked: Set<string> }>
   /** A sign of life that is no event. `false`: the lease is lost. */
   touch (lease: Lease): Promise<boolean>
   /** Of the messages that are known up to a number each: those that are gone, finished, or longer. */
   inspect (known: ReadonlyMap<string, number>): Promise<Inspection[]>
   /**
-   * Messages that may be without a producer: those without a sign of life for `suspectMs`, some of those that never had a
-   * heartbeat and are `unheardMs` old, and those that were handed over.
+   * Messages that may be without a producer: those without a sign of life for `suspectMs`, some of those that never had
+   * a heartbeat and are `unheardMs` old, and those that were handed over.
    */
   lookForDead (suspectMs: number, unheardMs: number, after: string | null): Promise<Look>
   /** Those of the messages whose row nobody holds. */
@@ -53,8 +61,8 @@ export interface Journal {
   /** Deletes at most `limit` events, or messages that have none left, older than `days`; answers with how many. */
   deleteOld (what: 'events' | 'messages', days: number, limit: number): Promise<number>
   /**
-   * Counts `last_no` where it is null, in a stretch of `limit` messages behind this id. Answers with the last one's id, and how many
-   * were skipped, since somebody holds their row.
+   * Counts `last_no` where it is null, in a stretch of `limit` messages behind this id. Answers with the last one's id,
+   * and how many were skipped, since somebody holds their row.
    */
   count (after: string, limit: number): Promise<{ last: string | null, skipped: number }>
   /** Whether no message is left that is to be counted. */
@@ -62,7 +70,10 @@ export interface Journal {
   setCounted (): Promise<void>
 }
 
-/** The key of the advisory lock that one process at a time holds while it deletes: `retention` in ASCII, cut to 8 letters. */
+/**
+ * The key of the advisory lock that one process at a time holds while it deletes: `retention` in ASCII, cut to 8
+ * letters.
+ */
 const RETENTION_LOCK = 0x726574656e74696fn
 
 export function createJournal (connection: PooledConnection, scripts: Scripts): Journal {
@@ -92,7 +103,8 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
     const { status, error, event, fence } = decision
     const endedNo = event.sequenceNo ?? lastNo + 1
     const [row] = await held.query('end', [messageId, status, error, fence ? 1 : 0, endedNo])
-    if (event.sequenceNo === null && await held.count('insertEnd', [messageId, endedNo, event.eventType, event.payload]) !== 1) {
+    if (event.sequenceNo === null &&
+      await held.count('insertEnd', [messageId, endedNo, event.eventType, event.payload]) !== 1) {
       throw new Error('the table discards the event: a trigger of its own, or a rule')
     }
     return { kind: 'ended', epoch: Number(row?.[0]), lastNo: endedNo, message }
@@ -113,7 +125,12 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
         : await read(isRetry)('readFramesInParts', [...values, together])
       return {
         parts: parts.filter(([count]) => count !== '0')
-          .map(([count, sequenceNo, eventType, text]) => ({ rows: Number(count), sequenceNo: Number(sequenceNo), eventType: String(eventType), text: String(text) })),
+          .map(([count, sequenceNo, eventType, text]) => ({
+            rows: Number(count),
+            sequenceNo: Number(sequenceNo),
+            eventType: String(eventType),
+            text: String(text)
+          })),
         state: toReadState(parts[0]?.[4])
       }
     },
@@ -134,14 +151,21 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
       }
     },
 
-    openMessage: async (messageId, userId, mayContinue, token) => await connection.transaction('select', async (held) => {
-      const [opened] = await held.query('openMessage', [messageId, userId, mayContinue, token])
-      if (opened === undefined) return null
-      const [epoch, lastNo, createdAt, isNew] = opened
-      const [newest] = isNew === 't' ? [] : (await held.query('findLatest', [messageId])).flat()
-      const latest = toNumber(newest) ?? -1
-      return { epoch: Number(epoch), createdAt: String(createdAt), latest, lastNo: Math.max(latest, toNumber(lastNo) ?? -1) }
-    }),
+    openMessage: async (messageId, userId, mayContinue, token) =>
+      await connection.transaction('select', async (held) => {
+        const [opened] = await held.query('openMessage', [messageId, userId, mayContinue, token])
+        if (opened === undefined) return null
+        const [epoch, lastNo, createdAt, isNew] = opened
+        const [newest] = isNew === 't' ? [] : (await held.query('findLatest', [messageId])).flat()
+        const latest = toNumber(newest) ?? -1
+        return {
+          epoch: Number(epoch),
+          createdAt: String(createdAt),
+          latest,
+          lastNo: Math.max(latest, toNumber(lastNo) ??
+        -1)
+        }
+      }),
 
     wasOpened: async (messageId, token) => await connection.transaction('select', async (held) => {
       if (await held.count('makeMessage', [messageId]) === 1) {
@@ -154,12 +178,18 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
 
     async heartbeat (leases, used, agoMs, handOver) {
       const [renewed = [], refused = []] = await connection.script(scripts.heartbeat(leases, used, agoMs, handOver))
-      const lost = new Map(refused.map(([messageId, refusal]) => [String(messageId), refusal as Refusal])) // statements.ts has no others
+      const lost = new Map(
+        refused.map(([messageId, refusal]) => [String(messageId), refusal as Refusal])) // statements.ts has no others
       const settled = new Set([...renewed.map(([messageId]) => String(messageId)), ...lost.keys()])
-      return { lost, locked: new Set(used.map(({ messageId }) => messageId).filter((messageId) => !settled.has(messageId))) }
+      return {
+        lost,
+        locked: new Set(
+          used.map(({ messageId }) => messageId).filter((messageId) => !settled.has(messageId)))
+      }
     },
 
-    touch: async ({ messageId, epoch }) => await connection.transaction('select', async (held) => await held.count('touch', [messageId, epoch])) === 1,
+    touch: async ({ messageId, epoch }) => await connection.transaction(
+      'select', async (held) => await held.count('touch', [messageId, epoch])) === 1,
 
     async inspect (known) {
       const rows = await connection.query('inspect', [
@@ -200,7 +230,8 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
     },
 
     async decide (messageId, skipLocked, decide) {
-      const decided = connection.transaction<Decided>(scripts.lockMessage(messageId, skipLocked), async (held, [, rows, newest]) => {
+      const decided = connection.transaction<Decided>(scripts.lockMessage(
+        messageId, skipLocked), async (held, [, rows, newest]) => {
         const row = rows?.[0]
         if (row === undefined) return { kind: 'locked' }
         const message = toLockedMessage(messageId, row, newest?.[0])
@@ -214,7 +245,9 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
       if (what === 'events') return await connection.count('deleteEvents', values)
       return await connection.transaction('select', async (held) => {
         const old = await held.query('lockOld', values)
-        return old.length === 0 ? 0 : await held.count('deleteMessages', [days, arrayOf(old, ([messageId]) => String(messageId))])
+        return old.length === 0
+          ? 0
+          : await held.count('deleteMessages', [days, arrayOf(old, ([messageId]) => String(messageId))])
       })
     },
 
@@ -229,7 +262,8 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
 }
 
 function toLockedMessage (messageId: string, row: ArrayRow, newestRow: ArrayRow | undefined): LockedMessage {
-  const [status, epoch, lastNo, endedNo, heartbeatAgeMs, touchedAgeMs, userId, handedOver, error, openToken, createdAt] = row
+  const [status, epoch, lastNo, endedNo, heartbeatAgeMs, touchedAgeMs, userId, handedOver, error, openToken, createdAt] =
+    row
   const newest = newestRow === undefined ? null : { ...toJournalRow(newestRow), ageMs: Number(newestRow[3]) }
   return {
     messageId,
@@ -268,5 +302,9 @@ function toNumber (text: string | null | undefined): number | null {
 function toReadState (text: string | null | undefined): ReadState | null {
   if (text == null) return null
   const [status, epoch, endedNo] = text.split(' ')
-  return { status: status as MessageStatus, isLeased: Number(epoch) > 0, endedNo: toNumber(endedNo) } // the table's check constraint
+  return {
+    status: status as MessageStatus,
+    isLeased: Number(epoch) > 0,
+    endedNo: toNumber(endedNo)
+  } // the table's check constraint
 }

@@ -15,8 +15,8 @@ const binary = new WeakSet<PoolClient>()
 const MAX_LEFT_OPEN = 100
 
 /**
- * Takes a client from the pool. One that the app has given back within a transaction is closed, and another one taken: whatever is
- * done in that transaction sees its old snapshot, and is undone or committed with it.
+ * Takes a client from the pool. One that the app has given back within a transaction is closed, and another one taken:
+ * whatever is done in that transaction sees its old snapshot, and is undone or committed with it.
  *
  * Until it is given back, the client's results are texts, whatever the app has set.
  */
@@ -30,9 +30,9 @@ export async function acquire (pool: Pool): Promise<PoolClient> {
 }
 
 /**
- * Listens to the client's `error` in the same turn of the event loop in which the pool gives it. A session that the server ends
- * fails the statement under way; the event, unheard, would end the process, and `await pool.connect()` comes back too late for one
- * that is ended as soon as it has begun.
+ * Listens to the client's `error` in the same turn of the event loop in which the pool gives it. A session that the
+ * server ends fails the statement under way; the event, unheard, would end the process, and `await pool.connect()`
+ * comes back too late for one that is ended as soon as it has begun.
  */
 async function connect (pool: Pool): Promise<PoolClient> {
   return await new Promise((resolve, reject) => {

@@ -61,7 +61,10 @@ export interface OpenedMessage {
   lastNo: number
 }
 
-/** A message whose row is locked, so that all of this stays true until the transaction ends. Ages are in ms, by the database's clock. */
+/**
+ * A message whose row is locked, so that all of this stays true until the transaction ends. Ages are in ms, by the
+ * database's clock.
+ */
 export interface LockedMessage {
   messageId: string
   userId: string | null
@@ -97,8 +100,8 @@ export type Decision =
   | null
 
 /**
- * `locked`: somebody else holds the row, which was not waited for; or there is no such message. `kept`: nothing was done.
- * `lastNo`: the number of the event that ended it, or the newest one.
+ * `locked`: somebody else holds the row, which was not waited for; or there is no such message. `kept`: nothing was
+ * done. `lastNo`: the number of the event that ended it, or the newest one.
  */
 export type Decided =
   | { kind: 'locked' | 'kept' }

@@ -19,16 +19,19 @@ export type JournalStatements = Record<StatementName, Statement>
 /** SQL without parameters. The ids must be canonical UUIDs, and the numbers numbers: they stand in the text. */
 export interface Scripts {
   /**
-   * Locks the message's row, and then gives it and its newest event, behind an empty answer: statements of their own, since each must
-   * see what the one before waited for. `skip`: a row that is locked is not waited for, and not in the answer; a table that
-   * cannot be written is an error.
+   * Locks the message's row, and then gives it and its newest event, behind an empty answer: statements of their own,
+   * since each must see what the one before waited for. `skip`: a row that is locked is not waited for, and not in the
+   * answer; a table that cannot be written is an error.
    */
   lockMessage (messageId: string, skip: boolean): string
-  /** Those of the messages whose row can be written now, behind an empty answer. A table that cannot be written is an error. */
+  /**
+   * Those of the messages whose row can be written now, behind an empty answer. A table that cannot be written is an
+   * error.
+   */
   findFree (messageIds: readonly string[]): string
   /**
-   * Renews the leases that are used and whose rows are free, and answers with their messages; then come those of all leases that
-   * are lost, and why. `epoch` 0: of a message without a lease.
+   * Renews the leases that are used and whose rows are free, and answers with their messages; then come those of all
+   * leases that are lost, and why. `epoch` 0: of a message without a lease.
    */
   heartbeat (leases: readonly Lease[], used: readonly Lease[], agoMs: number, handOver: boolean): string
 }
@@ -44,7 +47,14 @@ export interface Tables {
 /** `schema`: where the tables are; without it, the connection's search_path decides. */
 export function tablesOf (schema: string | undefined): Tables {
   const prefix = schema === undefined ? '' : `"${schema.replaceAll('"', '""')}".`
-  return { messages: `${prefix}messages`, events: `${prefix}message_events`, state: `${prefix}journal_state`, fn: (name) => prefix + name }
+  return {
+    messages: `${prefix}messages`,
+    events: `${prefix}message_events`,
+    state: `${prefix}journal_state`,
+    fn: (
+      name
+    ) => prefix + name
+  }
 }
 
 /** How many messages are looked at in one go, beside those that are read here. */
@@ -53,8 +63,8 @@ export const MAX_CANDIDATES = 100
 const MAX_TERMINAL_BYTES = 2_000
 
 /**
- * The first lease of a message. Not 1: of a message that is deleted and made anew, an older lease must be worth nothing, and nothing
- * else tells the two apart.
+ * The first lease of a message. Not 1: of a message that is deleted and made anew, an older lease must be worth
+ * nothing, and nothing else tells the two apart.
  */
 const FIRST_EPOCH = '1 + floor(random() * 1000000000)::integer'
 const NEXT_EPOCH = `case m.epoch when 0 then ${FIRST_EPOCH} else m.epoch + 1 end`
@@ -135,9 +145,9 @@ export function createStatements (tables: Tables): JournalStatements {
       ) newest
       where m.message_id is null or m.status <> 'streaming' or newest.sequence_no > known.sequence_no`,
 
-    // The database's time, and then what three indexes have: messages without a sign of life for $1 ms; or with one from the future;
-    // a stretch of those that never had a heartbeat and are at least $2 ms old, behind the place $3, $4; and messages that were
-    // handed over.
+    // The database's time, and then what three indexes have: messages without a sign of life for $1 ms; or with one
+    // from the future; a stretch of those that never had a heartbeat and are at least $2 ms old, behind the place $3,
+    // $4; and messages that were handed over.
     lookForDead: `
       select null::uuid, (extract(epoch from now()) * 1000)::float8, null::float8, null::boolean, null::float8, null::text, null::text, null::float8, null::text
       union all
@@ -254,7 +264,10 @@ function rowsOf (leases: readonly Lease[]): string {
   return `unnest('{${ids}}'::uuid[], '{${epochs}}'::int[]) as row (message_id, epoch)`
 }
 
-/** What a reader must know of the message, in the snapshot of its rows: the status, the epoch, and the number of the event that ended it. */
+/**
+ * What a reader must know of the message, in the snapshot of its rows: the status, the epoch, and the number of the
+ * event that ended it.
+ */
 function readState (messages: string): string {
   return `(select status || ' ' || epoch || ' ' || coalesce(ended_no::text, '') from ${messages} where message_id = $1)`
 }

@@ -4,9 +4,10 @@ import { sqlState } from './failures.js'
 import type { Tables } from './statements.js'
 
 /**
- * Recognises a failover. A standby that was promoted goes on under another timeline, and may lack the newest commits: numbers that
- * readers have seen would be given again. Before anything is written, `last_no` of every message with a lease is raised over
- * whatever may have been lost. (https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-TIMELINES)
+ * Recognises a failover. A standby that was promoted goes on under another timeline, and may lack the newest commits:
+ * numbers that readers have seen would be given again. Before anything is written, `last_no` of every message with a
+ * lease is raised over whatever may have been lost.
+ * (https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-TIMELINES)
  *
  * Called with a client before it is used. Resolves with `false` when it should be called with this client again.
  */
@@ -18,13 +19,23 @@ const RAISE_BY = 1_000_000
 const MAX_NO = 2_000_000_000
 /** `pg_control_checkpoint()` has the old timeline for some seconds after a promotion. */
 const TIMELINE = 'left(pg_walfile_name(pg_current_wal_lsn()), 8)'
-/** The server does not say: it has no such function (a service that is not quite Postgres), or this role may not call it. */
+/**
+ * The server does not say: it has no such function (a service that is not quite Postgres), or this role may not call
+ * it.
+ */
 const UNSUPPORTED = ['42883', '42501', '0A000']
 /** A standby has no timeline to write on; the tables may not be there yet. */
 const NOT_YET = ['55000', '42P01', '3F000']
 
 export function createGreet ({ messages, events, state }: Tables, timeoutMs: number, log: RateLimitedLogger): Greet {
-  const limits = { types: { getTypeParser: () => (value: string) => value }, rowMode: 'array', query_timeout: timeoutMs } as const
+  const limits = {
+    types: {
+      getTypeParser: () =>
+        (value: string) => value
+    },
+    rowMode: 'array',
+    query_timeout: timeoutMs
+  } as const
   let isSupported = true
 
   async function run (client: PoolClient, text: string): Promise<string[][]> {
@@ -38,7 +49,8 @@ export function createGreet ({ messages, events, state }: Tables, timeoutMs: num
   }
 
   async function adopt (client: PoolClient): Promise<void> {
-    await run(client, `begin isolation level read committed; set local lock_timeout = ${Math.ceil(timeoutMs / 2)}; set local idle_in_transaction_session_timeout = ${2 * timeoutMs}`)
+    await run(
+      client, `begin isolation level read committed; set local lock_timeout = ${Math.ceil(timeoutMs / 2)}; set local idle_in_transaction_session_timeout = ${2 * timeoutMs}`)
     const found = await isNew(client, ' for update')
     if (found !== null) {
       if (found.known !== null) {
@@ -46,7 +58,9 @@ export function createGreet ({ messages, events, state }: Tables, timeoutMs: num
           update ${messages} m set last_no = least(${MAX_NO}, ${RAISE_BY} +
             coalesce(last_no, (select max(sequence_no) from ${events} e where e.message_id = m.message_id), -1))
           where status = 'streaming' and epoch > 0 and coalesce(last_no, 0) < ${MAX_NO}`)
-        log.warn('timeline', { timeline: found.timeline, before: found.known }, 'journal: Postgres has failed over: the numbers of open messages go on far above those that may be lost')
+        log.warn('timeline', {
+          timeline: found.timeline, before: found.known
+        }, 'journal: Postgres has failed over: the numbers of open messages go on far above those that may be lost')
       }
       await run(client, `update ${state} set timeline = '${found.timeline}'`)
     }
@@ -63,7 +77,8 @@ export function createGreet ({ messages, events, state }: Tables, timeoutMs: num
       if (code !== '') await client.query('rollback')
       if (UNSUPPORTED.includes(code)) {
         isSupported = false
-        log.warn('timeline', { err: error }, 'journal: this Postgres does not tell its timeline: a failover that loses commits is not recognised')
+        log.warn(
+          'timeline', { err: error }, 'journal: this Postgres does not tell its timeline: a failover that loses commits is not recognised')
         return true
       }
       if (NOT_YET.includes(code)) return false

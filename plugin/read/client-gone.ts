@@ -14,8 +14,8 @@ export function isClosed (response: ServerResponse): boolean {
 }
 
 /**
- * Calls back once: the response is over, or its client has gone. A response that waits behind another one on a pipelined
- * connection hears nothing of that connection's end, so that it is asked of the connection itself.
+ * Calls back once: the response is over, or its client has gone. A response that waits behind another one on a
+ * pipelined connection hears nothing of that connection's end, so that it is asked of the connection itself.
  */
 export function onClose (response: ServerResponse, callback: () => void): void {
   if (response.socket !== null) {

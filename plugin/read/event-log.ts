@@ -4,8 +4,8 @@
  */
 export interface EventLog<Position> {
   /**
-   * The next rows past `cursor` of the message, or user, `key`. `hasPace`: the reader takes pages as fast as they come, and
-   * may be given a larger one. `isRetry`: the same read has just failed. Rejects when the store cannot be asked.
+   * The next rows past `cursor` of the message, or user, `key`. `hasPace`: the reader takes pages as fast as they come,
+   * and may be given a larger one. `isRetry`: the same read has just failed. Rejects when the store cannot be asked.
    */
   read (key: string, cursor: Position, hasPace: boolean, isRetry: boolean): Promise<Page<Position>>
   /** Negative, zero or positive, as `a` stands before, at or behind `b`. */

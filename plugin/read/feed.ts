@@ -15,7 +15,10 @@ export interface FeedTail<Position> {
   readonly cursor: Position
 }
 
-/** A page, and the feed's counters when its query was sent: what had been announced by then and is not in the page, is not in the log. */
+/**
+ * A page, and the feed's counters when its query was sent: what had been announced by then and is not in the page, is
+ * not in the log.
+ */
 export interface DatedPage<Position> extends Page<Position> {
   announcements: number
   doubts: number
@@ -190,7 +193,8 @@ export class Feed<Position> implements TopicListener {
     const reading = this.#reading ??= new Map()
     const shared = reading.get(cursor)
     if (shared !== undefined) return shared
-    const page = this.#context.reads.run(async (isRetry) => await this.#readLog(cursor, hasPace, isRetry)).finally(() => {
+    const page = this.#context.reads.run(
+      async (isRetry) => await this.#readLog(cursor, hasPace, isRetry)).finally(() => {
       reading.delete(cursor)
       if (reading.size === 0) this.#reading = null
     })
@@ -219,7 +223,9 @@ export class Feed<Position> implements TopicListener {
     }
   }
 
-  /** All envelopes of one read from Redis are taken before the viewers are woken, so that each socket is written once. */
+  /**
+   * All envelopes of one read from Redis are taken before the viewers are woken, so that each socket is written once.
+   */
   #schedule (): void {
     if (this.#scheduled) return
     this.#scheduled = true
@@ -241,12 +247,17 @@ export class Feed<Position> implements TopicListener {
 
   /** The log has the last word: what had been announced when it was read, and lies past its end, is not in it. */
   #dropUncommitted (end: Position, announced: number): void {
-    if (this.#recent !== null) this.#recent = this.#recent.filter((entry) => entry.announced > announced || this.log.compare(entry.position, end) <= 0)
+    if (this.#recent !== null) {
+      this.#recent = this.#recent.filter((entry) => entry.announced > announced ||
+      this.log.compare(entry.position, end) <= 0)
+    }
     if (this.#announcements === announced) this.#newest = end
   }
 }
 
-function consecutive<Position> (log: EventLog<Position>, recent: Array<LogEntry<Position>>, cursor: Position): Array<LogEntry<Position>> {
+function consecutive<Position> (
+  log: EventLog<Position>, recent: Array<LogEntry<Position>>, cursor: Position
+): Array<LogEntry<Position>> {
   const from = recent.findLastIndex(({ position }) => log.compare(position, cursor) <= 0) + 1
   let to = from
   let at = cursor

@@ -58,7 +58,9 @@ export function createReadQueue (maxConcurrent: number, log: RateLimitedLogger):
   }
 
   /** Holds its place while it waits for the database: what is behind it could not be read either. */
-  async function persist<T> (read: (isRetry: boolean) => Promise<T>, retryMs = FIRST_RETRY_MS, isRetry = false): Promise<T> {
+  async function persist<T> (
+    read: (isRetry: boolean) => Promise<T>, retryMs = FIRST_RETRY_MS, isRetry = false
+  ): Promise<T> {
     closing.signal.throwIfAborted()
     try {
       return await read(isRetry)

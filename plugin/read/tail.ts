@@ -14,32 +14,39 @@ export interface Sink {
 export interface TailStart<Position> {
   /** The cursor of the reader. */
   start: Position
-  /** How many rows the reader is given before it is live; it ends once more than that are waiting. Default: no limit. */
+  /**
+   * How many rows the reader is given before it is live; it ends once more than that are waiting. Default: no limit.
+   */
   maxRows?: number
   /** Whether the log was seen to be finished: it is read without a subscription, which may not be needed any more. */
   finished?: boolean
 }
 
-/** Frames of uncommitted events that a tail keeps while it catches up; they are a courtesy, more of them are dropped. */
+/**
+ * Frames of uncommitted events that a tail keeps while it catches up; they are a courtesy, more of them are dropped.
+ */
 const MAX_UNCOMMITTED = 16
 
 /**
  * One reader's way through a log: a state machine with two states.
  *
  * *Live*: it has everything that was announced, and takes what comes next from the feed. *Catching up*: it reads the
- * log page by page, one page ahead of its sink. It returns to catching up whenever it is unsure, which covers the start,
- * a gap, a socket that was slow for too long, a reconnect to Redis and the look behind a terminal event, all with the
- * same lines of code.
+ * log page by page, one page ahead of its sink. It returns to catching up whenever it is unsure, which covers the
+ * start, a gap, a socket that was slow for too long, a reconnect to Redis and the look behind a terminal event, all
+ * with the same lines of code.
  *
- * A pub/sub message is only a hint that makes it faster; the log decides. A position that was announced and is not
- * in a page read after the announcement is a hole, and is passed over.
+ * A pub/sub message is only a hint that makes it faster; the log decides. A position that was announced and is not in a
+ * page read after the announcement is a hole, and is passed over.
  */
 export class Tail<Position> implements FeedTail<Position> {
   readonly #feed: Feed<Position>
   readonly #sink: Sink
   #cursor: Position
   #rowsLeft: number
-  /** The feed's counters at the last read that found the log's end: what was announced by then was delivered or is a hole. */
+  /**
+   * The feed's counters at the last read that found the log's end: what was announced by then was delivered or is a
+   * hole.
+   */
   #announcements = -1
   #doubts = -1
   /** What the type of the last row that was delivered says of the end. */
@@ -107,7 +114,8 @@ export class Tail<Position> implements FeedTail<Position> {
 
   /** A row's type is believed only once nothing stands behind the row in the log. */
   #isLive (): boolean {
-    const current = this.#feed.log.compare(this.#cursor, this.#feed.newest) >= 0 || this.#announcements === this.#feed.announcements
+    const current = this.#feed.log.compare(this.#cursor, this.#feed.newest) >= 0 ||
+      this.#announcements === this.#feed.announcements
     const mayHaveEnded = this.#terminal !== null && this.#feed.typeEnds
     return current && this.#doubts === this.#feed.doubts && !mayHaveEnded && !this.#behind
   }
@@ -168,7 +176,8 @@ export class Tail<Position> implements FeedTail<Position> {
 
   #showUncommittedNow (): void {
     if (this.#uncommitted === null) return
-    while (this.#uncommitted.length > 0 && !this.#blocked) this.#blocked = !this.#sink.write(this.#uncommitted.splice(0))
+    while (this.#uncommitted.length > 0 &&
+      !this.#blocked) this.#blocked = !this.#sink.write(this.#uncommitted.splice(0))
   }
 }
 

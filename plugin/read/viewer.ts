@@ -26,7 +26,8 @@ export interface ViewerContext {
 }
 
 /**
- * One socket, one cursor, a bounded buffer: the tail stops as soon as the response has enough, and goes on when it drains.
+ * One socket, one cursor, a bounded buffer: the tail stops as soon as the response has enough, and goes on when it
+ * drains.
  *
  * To Fastify it is a stream, of which it uses `pipe`. It has no buffer of its own, and begins when it gets its target:
  * one that never gets there, since a hook has failed, leaves nothing behind. The target is the response, or what a hook
@@ -47,7 +48,9 @@ export class Viewer<Position> implements Sink, OpenResponse {
   #timedOutAt = 0
   #begin: { key: string, place: TailStart<Position> } | null
 
-  constructor (context: ViewerContext, response: ServerResponse, feeds: Feeds<Position>, key: string, place: TailStart<Position>) {
+  constructor (
+    context: ViewerContext, response: ServerResponse, feeds: Feeds<Position>, key: string, place: TailStart<Position>
+  ) {
     this.#context = context
     this.#response = response
     this.#feeds = feeds
@@ -109,8 +112,8 @@ export class Viewer<Position> implements Sink, OpenResponse {
   }
 
   /**
-   * Node's own timer, in parts. It tells of progress by not firing, and takes the first part of a write, which the kernel takes at
-   * once, for progress: with one part, a reader would be cut after twice the time.
+   * Node's own timer, in parts. It tells of progress by not firing, and takes the first part of a write, which the
+   * kernel takes at once, for progress: with one part, a reader would be cut after twice the time.
    */
   #watch (): void {
     const response = this.#response

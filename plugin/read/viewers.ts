@@ -49,13 +49,14 @@ export function createViewers (options: ViewersOptions): Viewers {
 }
 
 /**
- * An `onSend` hook of a route, which is the last of all: it takes the response over from Fastify, which keeps five kilobytes
- * for each stream that it sends itself.
+ * An `onSend` hook of a route, which is the last of all: it takes the response over from Fastify, which keeps five
+ * kilobytes for each stream that it sends itself.
  */
 export const takeOver: onSendHookHandler = (request, reply, payload, next) => {
   if (!(payload instanceof Viewer)) return next(null, payload)
   try {
-    reply.raw.writeHead(reply.statusCode, reply.getHeaders() as Parameters<ServerResponse['writeHead']>[1]) // what Fastify would pass too
+    reply.raw.writeHead(
+      reply.statusCode, reply.getHeaders() as Parameters<ServerResponse['writeHead']>[1]) // what Fastify would pass too
   } catch (error) {
     return next(error as Error) // a hook has set a header that is none
   }

@@ -18,8 +18,8 @@ interface Cluster {
 const REFRESH_MS = 500
 
 /**
- * Sharded pub/sub: a topic is subscribed at the node that serves its slot, and follows the slot when that moves. A node's
- * connection is there while it has topics.
+ * Sharded pub/sub: a topic is subscribed at the node that serves its slot, and follows the slot when that moves. A
+ * node's connection is there while it has topics.
  */
 export function createClusterSubscriber (redis: Redis, log: RateLimitedLogger, onHealth: () => void): Subscriber {
   const cluster = redis as unknown as Cluster // `isCluster` is true
@@ -35,7 +35,8 @@ export function createClusterSubscriber (redis: Redis, log: RateLimitedLogger, o
     const client = cluster.nodes('master').find(({ options }) => `${options.host}:${options.port}` === key)
     /* c8 ignore next -- the slots tell of a node before the client knows it; a test can move slots, but not stop the client in between */
     if (client === undefined) return undefined
-    const node = createNodeSubscriber(client, SHARDED, log, { onHealth: look, onMoved: () => { cluster.refreshSlotsCache() } })
+    const node = createNodeSubscriber(
+      client, SHARDED, log, { onHealth: look, onMoved: () => { cluster.refreshSlotsCache() } })
     nodes.set(key, node)
     return node
   }

@@ -22,7 +22,8 @@ export function isCluster (redis: Redis): boolean {
  */
 export async function askAll (redis: Redis, timeoutMs: number, commands: readonly Command[]): Promise<unknown[]> {
   if (isCluster(redis)) {
-    return await Promise.all(commands.map(async (command) => await ask(redis, timeoutMs, command).catch((error: unknown) => error)))
+    return await Promise.all(
+      commands.map(async (command) => await ask(redis, timeoutMs, command).catch((error: unknown) => error)))
   }
   checkReady(redis)
   const pipeline = redis.pipeline()
@@ -31,7 +32,9 @@ export async function askAll (redis: Redis, timeoutMs: number, commands: readonl
   return answers.map(([error, answer]) => error ?? answer)
 }
 
-export async function execute (pipeline: ReturnType<Redis['pipeline']>): Promise<Array<[error: Error | null, answer: unknown]>> {
+export async function execute (
+  pipeline: ReturnType<Redis['pipeline']>
+): Promise<Array<[error: Error | null, answer: unknown]>> {
   return await pipeline.exec() as Array<[error: Error | null, answer: unknown]> // only a transaction's answer may be null
 }
 

@@ -19,7 +19,10 @@ export const PLAIN: Dialect = {
   group: chunks
 }
 
-/** On a node of a Cluster; a command may name topics of one slot: https://redis.io/docs/latest/develop/pubsub/#sharded-pubsub */
+/**
+ * On a node of a Cluster; a command may name topics of one slot:
+ * https://redis.io/docs/latest/develop/pubsub/#sharded-pubsub
+ */
 export const SHARDED: Dialect = {
   event: 'smessage',
   subscribe: async (connection, topics) => await connection.ssubscribe(...topics),
@@ -52,7 +55,9 @@ const LAST_RETRY_MS = 1_000
 const SETTLE_MS = 3_000
 
 /** A subscriber on a connection of its own to the server of `redis`. */
-export function createNodeSubscriber (redis: Redis, dialect: Dialect, log: RateLimitedLogger, { onHealth, onMoved }: NodeSubscriberEvents): NodeSubscriber {
+export function createNodeSubscriber (
+  redis: Redis, dialect: Dialect, log: RateLimitedLogger, { onHealth, onMoved }: NodeSubscriberEvents
+): NodeSubscriber {
   const listeners = new Map<string, TopicListener>()
   /** The topics that the connection was told to subscribe to, each with the command that did it. */
   const sent = new Map<string, { acknowledged: boolean }>()
@@ -137,7 +142,8 @@ export function createNodeSubscriber (redis: Redis, dialect: Dialect, log: RateL
     const topics = [...changed]
     changed.clear()
     for (const topic of topics) if (sent.get(topic)?.acknowledged === true) listeners.get(topic)?.subscribed()
-    for (const some of dialect.group(topics.filter((topic) => listeners.has(topic) && !sent.has(topic)))) sendSubscribe(some)
+    for (const some of dialect.group(topics.filter((topic) => listeners.has(topic) &&
+      !sent.has(topic)))) sendSubscribe(some)
     for (const some of dialect.group(topics.filter((topic) => !listeners.has(topic) && sent.delete(topic)))) {
       dialect.unsubscribe(connection, some).catch(notAnswered)
     }
@@ -192,5 +198,8 @@ function bySlot (topics: string[]): Iterable<string[]> {
 }
 
 function * chunks (topics: string[]): Generator<string[]> {
-  for (let from = 0; from < topics.length; from += CHANNELS_PER_COMMAND) yield topics.slice(from, from + CHANNELS_PER_COMMAND)
+  for (let from = 0; from < topics.length; from += CHANNELS_PER_COMMAND) {
+    yield topics.slice(from, from +
+    CHANNELS_PER_COMMAND)
+  }
 }

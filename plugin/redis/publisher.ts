@@ -69,7 +69,9 @@ export function createPublisher (redis: Redis, log: RateLimitedLogger): Publishe
         return
       }
       unanswered += publications.length
-      const publish = isCluster(redis) ? publishSharded : mayScript && publications.length >= SCRIPT_FROM ? publishByScript : publishEach
+      const publish = isCluster(redis)
+        ? publishSharded
+        : mayScript && publications.length >= SCRIPT_FROM ? publishByScript : publishEach
       publish(publications)
         .catch(failed)
         .finally(() => { unanswered -= publications.length })

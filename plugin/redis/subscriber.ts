@@ -6,5 +6,7 @@ import type { Subscriber } from './topic.js'
 
 /** `onHealth` is called whenever `healthy` has changed. */
 export function createSubscriber (redis: Redis, log: RateLimitedLogger, onHealth: () => void): Subscriber {
-  return isCluster(redis) ? createClusterSubscriber(redis, log, onHealth) : createNodeSubscriber(redis, PLAIN, log, { onHealth })
+  return isCluster(redis)
+    ? createClusterSubscriber(redis, log, onHealth)
+    : createNodeSubscriber(redis, PLAIN, log, { onHealth })
 }

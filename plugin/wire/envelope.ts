@@ -3,9 +3,10 @@ import { parseStreamId } from './stream-id.js'
 
 /**
  * What is published on a message's topic. Byte for byte
- * `{"message_id":…,"sequence_no":…,"event_type":…,"payload":{…},"committed":true}`, with `"ends":"<status>"` added for the event
- * that ended the message. `"committed":false` says that the event has no row. The payload is carried as the text that is stored in the journal: it is never parsed and written
- * again, so a live frame and its replay are the same bytes, and numbers that JavaScript cannot hold survive.
+ * `{"message_id":…,"sequence_no":…,"event_type":…,"payload":{…},"committed":true}`, with `"ends":"<status>"` added for
+ * the event that ended the message. `"committed":false` says that the event has no row. The payload is carried as the
+ * text that is stored in the journal: it is never parsed and written again, so a live frame and its replay are the same
+ * bytes, and numbers that JavaScript cannot hold survive.
  */
 export interface Envelope {
   messageId: string
@@ -33,7 +34,9 @@ export function encodeEnvelope ({ messageId, sequenceNo, eventType, payload, com
 
 /** What a reader takes from an envelope; any other field, the message's id included, is the writer's own matter. */
 export interface Announcement extends Omit<Envelope, 'messageId' | 'committed' | 'ends'> {
-  /** As in `Envelope`. `null`: the writer does not say. Its envelope is a hint to look into the journal, and no more. */
+  /**
+   * As in `Envelope`. `null`: the writer does not say. Its envelope is a hint to look into the journal, and no more.
+   */
   committed: boolean | null
   /** The status with which it ended the message; `null`: it did not. */
   ends: string | null

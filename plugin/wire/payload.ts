@@ -22,7 +22,9 @@ export function serializePayload (payload: unknown, maxBytes: number): Serialize
     if (replaced) text = '{}'
     if (text.includes(ESCAPED_NUL)) text = stripNul(text)
     const bytes = Buffer.byteLength(text)
-    if (bytes > maxBytes) return { error: new RangeError(`the payload has ${bytes} bytes, more than maxPayloadBytes (${maxBytes})`) }
+    if (bytes > maxBytes) {
+      return { error: new RangeError(`the payload has ${bytes} bytes, more than maxPayloadBytes (${maxBytes})`) }
+    }
     return { text, bytes, replaced }
   } catch (error) {
     return { error: new TypeError('the payload cannot be serialised', { cause: error }) }
@@ -34,7 +36,10 @@ function stripNul (json: string): string {
   return json.replace(ESCAPE, (escape) => escape === ESCAPED_NUL ? '' : escape)
 }
 
-/** An object literal, `JSON.parse`'s or a null-prototype object, of this realm or another; not an array, a Date or a class's instance. */
+/**
+ * An object literal, `JSON.parse`'s or a null-prototype object, of this realm or another; not an array, a Date or a
+ * class's instance.
+ */
 export function isPlainObject (value: unknown): value is object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   const prototype: unknown = Object.getPrototypeOf(value)

@@ -1,5 +1,6 @@
 /**
- * The bytes of Server-Sent Events: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+ * The bytes of Server-Sent Events:
+ * https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
  */
 
 const LINE_BREAK = /\r\n|\r|\n/g
@@ -24,7 +25,10 @@ export function encodeFrame ({ data, id, event }: Frame): string {
   return `${name}data: ${isOneLine(data) ? data : data.replace(LINE_BREAK, '\ndata: ')}\n${cursor}\n`
 }
 
-/** Two substring searches: on text without line breaks, which is nearly all, they are faster than one regular expression. */
+/**
+ * Two substring searches: on text without line breaks, which is nearly all, they are faster than one regular
+ * expression.
+ */
 function isOneLine (text: string): boolean {
   return !text.includes('\n') && !text.includes('\r')
 }

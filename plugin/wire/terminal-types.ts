@@ -2,8 +2,8 @@ import { payloadType } from './envelope.js'
 import type { EndStatus } from './status.js'
 
 /**
- * What an event's type says of the end of its message: the status that goes with it; `null` for an event in the middle. It
- * matters while a message has no lease, and when a producer has recorded its own last event.
+ * What an event's type says of the end of its message: the status that goes with it; `null` for an event in the middle.
+ * It matters while a message has no lease, and when a producer has recorded its own last event.
  */
 export type TerminalTypes = (event: TypedEvent) => EndStatus | null
 

@@ -18,7 +18,9 @@ export function isEventType (eventType: unknown): eventType is string {
 
 const UNSTORABLE = /[\0\ud800-\udfff]/
 
-/** The text as Postgres stores it: without U+0000, and with U+FFFD for half a surrogate pair, which UTF-8 cannot hold. */
+/**
+ * The text as Postgres stores it: without U+0000, and with U+FFFD for half a surrogate pair, which UTF-8 cannot hold.
+ */
 export function toStorableText (text: string): string {
   return UNSTORABLE.test(text) ? text.replaceAll('\0', '').toWellFormed() : text
 }

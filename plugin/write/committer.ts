@@ -19,7 +19,10 @@ export interface Committer {
   add (event: PendingEvent): void
   /** Resolves when nothing waits any more. */
   drained (): Promise<void>
-  /** Answers all that waits: what was not looked for by now will not be. What is under way is answered when it fails, or has succeeded. */
+  /**
+   * Answers all that waits: what was not looked for by now will not be. What is under way is answered when it fails, or
+   * has succeeded.
+   */
   close (): void
 }
 
@@ -54,8 +57,8 @@ export function createCommitter (journal: Journal, options: CommitterOptions): C
   }
 
   /**
-   * While nothing fails, this timer fires once in `writeRetryMs`, since deadlines come in the order of the calls; but soon enough
-   * that no line is kept for long without an event.
+   * While nothing fails, this timer fires once in `writeRetryMs`, since deadlines come in the order of the calls; but
+   * soon enough that no line is kept for long without an event.
    */
   function watch (at: number): void {
     if (closed || at === Infinity || (timer !== undefined && timerAt <= at)) return
@@ -80,7 +83,9 @@ export function createCommitter (journal: Journal, options: CommitterOptions): C
     add (event) {
       const bytes = event.bytes + EVENT_OVERHEAD_BYTES
       const problem = whyNot(bytes)
-      if (problem !== null) return event.settle({ kind: 'failed', sequenceNo: event.sequenceNo, error: new Error(problem) })
+      if (problem !== null) {
+        return event.settle({ kind: 'failed', sequenceNo: event.sequenceNo, error: new Error(problem) })
+      }
       pendingBytes += bytes
       pendingEvents++
       event.deadline = performance.now() + options.writeRetryMs

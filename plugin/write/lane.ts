@@ -32,7 +32,10 @@ const LAST_RETRY_MS = 1_000
 /** Whoever has less time left is given this. */
 const MIN_LOCK_TIMEOUT_MS = 20
 
-/** Writes the events of many messages, a batch at a time. A message whose row is locked steps aside, and the others go on. */
+/**
+ * Writes the events of many messages, a batch at a time. A message whose row is locked steps aside, and the others go
+ * on.
+ */
 export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }: LaneOptions): Lane {
   const lockTimeoutMs = lockTimeout(writeRetryMs)
   const lines = new Map<string, Line>()
@@ -120,7 +123,8 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
       const waitMs = Math.ceil(Math.min(lockTimeoutMs, Math.max(MIN_LOCK_TIMEOUT_MS, leftMs)))
       refusals = await appender.append(groups, waitMs, groups.some(({ line }) => line.wasHeld))
     } catch (error) {
-      return await failedToWrite(appender, groups, error as Error) // neither pg nor this library rejects with anything else
+      return await failedToWrite(
+        appender, groups, error as Error) // neither pg nor this library rejects with anything else
     }
     maxEvents = Math.min(MAX_BATCH_EVENTS, maxEvents * 2)
     const refused = new Map<PendingGroup, Refused>()
@@ -138,7 +142,9 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     if (last?.writer != null) last.writer.next = last.sequenceNo + 1
     line.shift(events.length)
     for (const event of events) settle(event, { kind: 'committed', sequenceNo: event.sequenceNo, repeated: false })
-    if (line.state === 'ready') ready.push(line) // one that is idle is kept for its next event, until `expire` sees it so
+    if (line.state === 'ready') {
+      ready.push(line)
+    } // one that is idle is kept for its next event, until `expire` sees it so
   }
 
   async function failedToWrite (appender: Appender, groups: PendingGroup[], error: Error): Promise<void> {
@@ -169,12 +175,13 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
   }
 
   /**
-   * Looks for events that were refused: one that is in the table under its number is in the journal. The others get higher
-   * numbers, or are refused for good.
+   * Looks for events that were refused: one that is in the table under its number is in the journal. The others get
+   * higher numbers, or are refused for good.
    */
   async function judge (appender: Appender, problems: ReadonlyMap<PendingGroup, Problem>): Promise<void> {
     const groups = [...problems.keys()]
-    const sought = groups.filter((group) => problems.get(group)?.reason === 'clash' || group.events.some(mayStand)).flatMap((group) => group.events)
+    const sought = groups.filter((group) => problems.get(group)?.reason === 'clash' ||
+      group.events.some(mayStand)).flatMap((group) => group.events)
     let found: Awaited<ReturnType<Appender['findTaken']>>
     try {
       found = sought.length === 0 ? { taken: [], newest: new Map() } : await appender.findTaken(sought)
@@ -186,7 +193,10 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     for (const [{ line, messageId, events }, problem] of problems) {
       const standing = events.filter((event) => mayStand(event) && isSame(rowOf(event), event))
       remove(line, standing)
-      for (const event of standing) settle(event, { kind: 'committed', sequenceNo: event.sequenceNo, repeated: event.doubtfulSince === null })
+      for (const event of standing) {
+        settle(
+          event, { kind: 'committed', sequenceNo: event.sequenceNo, repeated: event.doubtfulSince === null })
+      }
       const rest = events.filter((event) => !standing.includes(event))
       if (problem.reason === 'taken') {
         renumber(rest, problem.lastNo)
@@ -202,8 +212,8 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
   }
 
   /**
-   * The doubtful events of these lines. Once the message's number is raised over theirs, those that are not in the table cannot
-   * come into it any more.
+   * The doubtful events of these lines. Once the message's number is raised over theirs, those that are not in the
+   * table cannot come into it any more.
    */
   async function settleDoubts (appender: Appender, settling: Line[]): Promise<void> {
     const fences = settling.flatMap((line) => line.fence() ?? [])
@@ -243,7 +253,9 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     requeue([line])
   }
 
-  /** An event that may not be in the journal any more; one that may be in it, or come into it, must be fenced off first. */
+  /**
+   * An event that may not be in the journal any more; one that may be in it, or come into it, must be fenced off first.
+   */
   function refuse (line: Line, events: readonly PendingEvent[], verdict: Verdict): void {
     // Nobody's statement can write for a message that is not there, or in the name of a lease that is over
     const isFinal = verdict.kind === 'missing' || verdict.kind === 'fenced'
@@ -365,7 +377,9 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
   }
 }
 
-/** Whether a row with the event's number, type and payload is the event: it was sent before, or its number is the app's. */
+/**
+ * Whether a row with the event's number, type and payload is the event: it was sent before, or its number is the app's.
+ */
 function mayStand ({ doubtfulSince, writer }: PendingEvent): boolean {
   return doubtfulSince !== null || writer === null
 }
@@ -376,7 +390,10 @@ function remove (line: Line, events: readonly PendingEvent[]): void {
   line.events = line.events.filter((event) => !gone.has(event))
 }
 
-/** None of the events is in the journal, or can come into it: the next numbers are theirs, as if they had been recorded one by one. */
+/**
+ * None of the events is in the journal, or can come into it: the next numbers are theirs, as if they had been recorded
+ * one by one.
+ */
 function renumber (events: readonly PendingEvent[], lastNo: number): void {
   let newest = lastNo
   for (const event of events) {

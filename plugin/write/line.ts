@@ -9,11 +9,11 @@ export interface Writer {
 
 /**
  * What became of an event.
- * - `committed`: its row is in the journal under `sequenceNo`, which may not be the number it came with.
- *   `repeated`: the very same event had been there before this call.
+ * - `committed`: its row is in the journal under `sequenceNo`, which may not be the number it came with. `repeated`:
+ *   the very same event had been there before this call.
  * - a `Refusal`: it is not in the journal, and the message takes none.
- * - `failed`: it is not in the journal, for `error`, and might have been at another time. `invalid`: the database, or this library,
- *   refuses it as it is.
+ * - `failed`: it is not in the journal, for `error`, and might have been at another time. `invalid`: the database, or
+ *   this library, refuses it as it is.
  * - `unknown`: it was sent, no answer came, and nobody could look for so long: it may be in the journal.
  */
 export type Outcome =
@@ -40,7 +40,10 @@ export interface PendingEvent {
   settle (outcome: Outcome): void
   /** Set by the committer: `performance.now()` past which it is not tried any more. */
   deadline: number
-  /** Since when it may be in the journal under its number: a try was sent whose answer never came. `null`: it is not there. */
+  /**
+   * Since when it may be in the journal under its number: a try was sent whose answer never came. `null`: it is not
+   * there.
+   */
   doubtfulSince: number | null
 }
 
@@ -53,15 +56,15 @@ export interface PendingGroup {
 }
 
 /**
- * The events of one message that wait, in the order of the calls. Doubtful ones are at its head and have one writer: nothing
- * behind them is sent before they are settled, unless together with them, under the same numbers as before.
+ * The events of one message that wait, in the order of the calls. Doubtful ones are at its head and have one writer:
+ * nothing behind them is sent before they are settled, unless together with them, under the same numbers as before.
  */
 export class Line {
   readonly messageId: string
   events: PendingEvent[] = NONE
   /**
-   * `idle`: nothing waits. `busy`: the first `sent` events are under way. `held`: it waits until `heldUntil`, since the message's
-   * row is locked.
+   * `idle`: nothing waits. `busy`: the first `sent` events are under way. `held`: it waits until `heldUntil`, since the
+   * message's row is locked.
    */
   state: 'idle' | 'ready' | 'busy' | 'held' = 'idle'
   sent = 0

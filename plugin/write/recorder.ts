@@ -13,17 +13,19 @@ import { isEventType, toStorableText } from '../wire/text.js'
 /**
  * Journals one event and publishes it.
  *
- * Never throws and never rejects. `true` exactly when the event's row is committed, under `sequenceNo` or, when that number is
- * taken by a different event or stands behind the newest one, under the message's newest number plus one. `false`, with a line
- * in the log, when it is not committed:
+ * Never throws and never rejects. `true` exactly when the event's row is committed, under `sequenceNo` or, when that
+ * number is taken by a different event or stands behind the newest one, under the message's newest number plus one.
+ * `false`, with a line in the log, when it is not committed:
  * - an empty or malformed id, number or type, a payload that cannot be serialised or is larger than `maxPayloadBytes`;
  * - a message that does not exist, or has ended;
  * - a database that stays away, or a message that stays locked, for longer than `writeRetryMs`.
  *
- * An event that was sent and got no answer is looked for until Postgres tells, for at most `maxDoubtMs`. Only when that time is
- * over, or the server shuts down, may a `false` be wrong; the log says `outcome unknown` then.
+ * An event that was sent and got no answer is looked for until Postgres tells, for at most `maxDoubtMs`. Only when that
+ * time is over, or the server shuts down, may a `false` be wrong; the log says `outcome unknown` then.
  */
-export type RecordEvent = (messageId: string, sequenceNo: number, eventType: string, payload?: unknown) => Promise<boolean>
+export type RecordEvent = (
+  messageId: string, sequenceNo: number, eventType: string, payload?: unknown
+) => Promise<boolean>
 
 /** An event as a writer has it. */
 export interface WrittenEvent {
@@ -66,18 +68,31 @@ export interface RecorderParts {
   log: RateLimitedLogger
 }
 
-export function createRecorder ({ committer, publisher, terminalTypes, logger, log }: RecorderParts, { maxPayloadBytes }: { maxPayloadBytes: number }): Recorder {
+export function createRecorder (
+  { committer, publisher, terminalTypes, logger, log }: RecorderParts, { maxPayloadBytes }: { maxPayloadBytes: number }
+): Recorder {
   const knownMissing = new Set<string>()
   /** When this process last recorded to a message without a lease. */
   const recordedAt = new Map<string, number>()
   let publications: Publication[] = []
 
   /**
-   * What is settled in one turn of the event loop is published in one write, behind what the writers send to Postgres in the
-   * meantime: they wait for that, and nobody waits for a hint as long.
+   * What is settled in one turn of the event loop is published in one write, behind what the writers send to Postgres
+   * in the meantime: they wait for that, and nobody waits for a hint as long.
    */
-  function publish ({ messageId, eventType, ending }: WrittenEvent, payload: string, sequenceNo: number, committed: boolean): void {
-    const envelope = encodeEnvelope({ messageId, sequenceNo, eventType, payload, committed, ends: committed ? ending?.status : undefined })
+  function publish (
+    { messageId, eventType, ending }: WrittenEvent, payload: string, sequenceNo: number, committed: boolean
+  ): void {
+    const envelope = encodeEnvelope({
+      messageId,
+      sequenceNo,
+      eventType,
+      payload,
+      committed,
+      ends: committed
+        ? ending?.status
+        : undefined
+    })
     if (publications.push({ topic: messageTopic(messageId), envelope }) > 1) return
     setImmediate(() => {
       const batch = publications
@@ -99,9 +114,12 @@ export function createRecorder ({ committer, publisher, terminalTypes, logger, l
       case 'invalid':
         return log.error('record', { ...fields, err: outcome.error }, 'journal: an event was not recorded')
       case 'unknown':
-        return logger.error({ ...fields, err: outcome.error }, 'journal: outcome unknown: an event was sent, and Postgres did not say in time whether it is recorded')
+        return logger.error({
+          ...fields, err: outcome.error
+        }, 'journal: outcome unknown: an event was sent, and Postgres did not say in time whether it is recorded')
       case 'fenced':
-        return log.warn('fenced', fields, 'journal: an event was not recorded: another writer has taken the message over, or it was ended for lack of a sign of life')
+        return log.warn(
+          'fenced', fields, 'journal: an event was not recorded: another writer has taken the message over, or it was ended for lack of a sign of life')
       case 'stopped':
         return log.warn('stopped', fields, 'journal: an event was not recorded: the message was stopped')
       case 'ended':
@@ -144,11 +162,14 @@ export function createRecorder ({ committer, publisher, terminalTypes, logger, l
     const { messageId, sequenceNo, eventType } = event
     const payload = serializePayload(event.payload, maxPayloadBytes)
     if ('error' in payload) {
-      log.error('payload', { messageId, sequenceNo, eventType, err: payload.error }, 'journal: an event was not recorded')
+      log.error(
+        'payload', { messageId, sequenceNo, eventType, err: payload.error }, 'journal: an event was not recorded')
       return onRecorded(null, 'invalid')
     }
     if (payload.replaced) {
-      log.warn('replaced', { messageId, sequenceNo, eventType }, 'journal: a payload is not a plain object; {} was recorded in its place')
+      log.warn('replaced', {
+        messageId, sequenceNo, eventType
+      }, 'journal: a payload is not a plain object; {} was recorded in its place')
     }
     commit(event, payload.text, payload.bytes, onRecorded)
   }
@@ -159,10 +180,19 @@ export function createRecorder ({ committer, publisher, terminalTypes, logger, l
       const problem = whatIsWrong(messageId, sequenceNo, eventType)
       const id = canonicalMessageId(messageId)
       if (problem !== null || id === null) {
-        log.warn('arguments', { messageId, sequenceNo, eventType, reason: problem }, 'journal: an event was not recorded: its arguments are wrong')
+        log.warn('arguments', {
+          messageId, sequenceNo, eventType, reason: problem
+        }, 'journal: an event was not recorded: its arguments are wrong')
         return resolve(false)
       }
-      record({ messageId: id, writer: null, sequenceNo, eventType: toStorableText(eventType), payload, ending: null }, (recorded) => { resolve(recorded !== null) })
+      record({
+        messageId: id,
+        writer: null,
+        sequenceNo,
+        eventType: toStorableText(eventType),
+        payload,
+        ending: null
+      }, (recorded) => { resolve(recorded !== null) })
     }),
     recordedWithin (ms) {
       const oldest = performance.now() - ms
@@ -176,6 +206,7 @@ export function createRecorder ({ committer, publisher, terminalTypes, logger, l
 function whatIsWrong (messageId: unknown, sequenceNo: unknown, eventType: unknown): string | null {
   if (messageId === undefined || messageId === null || messageId === '') return 'messageId is empty'
   if (canonicalMessageId(messageId) === null) return 'messageId is not a UUID'
-  if (!isSequenceNo(sequenceNo) || sequenceNo > MAX_OWN_NO) return `sequenceNo is not a whole number from 0 to ${MAX_OWN_NO}`
+  if (!isSequenceNo(sequenceNo) ||
+    sequenceNo > MAX_OWN_NO) return `sequenceNo is not a whole number from 0 to ${MAX_OWN_NO}`
   return isEventType(eventType) ? null : 'eventType is empty'
 }
