@@ -56,9 +56,9 @@ export async function connectEvents<Event extends object = UserEvent> (
     cursor,
     next: () => ({ url, method: 'GET' }),
     event (fields, id) {
-      if (id !== null ||
-        fields.type !== 'backlog.truncated') onEvent(fields as Event, id) // the app knows what its server publishes
-      else if (source.cursor !== BEGINNING) {
+      if (id !== null || fields.type !== 'backlog.truncated') {
+        onEvent(fields as Event, id) // the app knows what its server publishes
+      } else if (source.cursor !== BEGINNING) {
         source.cursor = BEGINNING
         onTruncated?.(oldestIn(fields))
       }

@@ -11,5 +11,6 @@ export type { AuthAnswer, ConnectionOptions, HeaderFields, Health } from './opti
 export { shareEvents, type SharedEventsOptions } from './share.js'
 export { stopMessage, type StopMessageOptions } from './stop.js'
 export {
-  createNotificationStore, type KeyValueStorage, type NotificationSnapshot, type NotificationStore, type NotificationStoreOptions, type StoreConnectOptions
+  createNotificationStore, type KeyValueStorage, type NotificationSnapshot, type NotificationStore,
+  type NotificationStoreOptions, type StoreConnectOptions
 } from './store.js'

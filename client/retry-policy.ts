@@ -55,8 +55,8 @@ export function createRetryPolicy ({
       // A browser that is offline costs no policy: `online` will tell
       if (globalThis.navigator?.onLine !== false) errors++
       if (errors >= maxErrors) {
-        throw new JournalClientError(
-          'FST_JOURNAL_CLIENT_GAVE_UP', `Gave up after ${errors} errors: ${failure.message}`, failure.status, null, failure)
+        const message = `Gave up after ${errors} errors: ${failure.message}`
+        throw new JournalClientError('FST_JOURNAL_CLIENT_GAVE_UP', message, failure.status, null, failure)
       }
       // One that asks for less gets less: two steps further than any other
       if (failure.status === TOO_MANY_REQUESTS) failures += 2

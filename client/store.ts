@@ -20,7 +20,9 @@ export interface KeyValueStorage {
 }
 
 /** Of the user pipe; `share: false`: not through another tab's connection. */
-export type StoreConnectOptions = Omit<SharedEventsOptions, 'name' | 'cursor' | 'onEvent' | 'signal'> & { share?: boolean | undefined }
+export type StoreConnectOptions = Omit<SharedEventsOptions, 'name' | 'cursor' | 'onEvent' | 'signal'> & {
+  share?: boolean | undefined
+}
 
 export interface NotificationSnapshot {
   /** The newest events, the newest one last. */

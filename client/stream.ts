@@ -10,7 +10,8 @@ import type { Source } from './source.js'
  * @returns the source's result, or why to ask again
  */
 export async function readEvents<Result extends object> (
-  response: Response, source: Source<Result>, policy: RetryPolicy, over: AbortSignal, maxFrameLength: number, onText: () => void
+  response: Response, source: Source<Result>, policy: RetryPolicy, over: AbortSignal, maxFrameLength: number,
+  onText: () => void
 ): Promise<Result | JournalClientError> {
   let outcome: Result | JournalClientError | undefined
   let opened = false

@@ -74,8 +74,8 @@ export function createApi (
     migrate: async (wanted) => await migrate(pool, schema === undefined ? { ...wanted } : { schema, ...wanted }),
     async cleanup ({ olderThanDays }) {
       if (!Number.isInteger(olderThanDays) || olderThanDays < 1 || olderThanDays > MAX_RETENTION_DAYS) {
-        throw new InvalidOptionError(
-          `"olderThanDays" must be a whole number of days, from 1 to ${MAX_RETENTION_DAYS}; got ${describeValue(olderThanDays)}`)
+        const wanted = `a whole number of days, from 1 to ${MAX_RETENTION_DAYS}`
+        throw new InvalidOptionError(`"olderThanDays" must be ${wanted}; got ${describeValue(olderThanDays)}`)
       }
       return await cleanup(journal, olderThanDays)
     },

@@ -19,10 +19,12 @@ export const InvalidMessageIdError = createError(
 
 /** An object, say, would be the same user for everyone. */
 export const InvalidUserIdError = createError(
-  'FST_JOURNAL_INVALID_USER_ID', 'A user\'s id must be a string, a number or a bigint, without U+0000; got %s', 500, TypeError)
+  'FST_JOURNAL_INVALID_USER_ID', 'A user\'s id must be a string, a number or a bigint, without U+0000; got %s',
+  500, TypeError)
 
 export const NotAMessageError = createError(
-  'FST_JOURNAL_NOT_A_MESSAGE', 'streamMessage() needs the message that openMessage() resolves with; got %s', 500, TypeError)
+  'FST_JOURNAL_NOT_A_MESSAGE', 'streamMessage() needs the message that openMessage() resolves with; got %s',
+  500, TypeError)
 
 /** `openMessage` was given the id of a message that belongs to another user. */
 export const NotOwnerError = createError(
@@ -72,10 +74,13 @@ export class ReplayBudgetError extends createError<[number]>(
 export const ClosedError = createError('FST_JOURNAL_CLOSED', 'The server is shutting down', 503)
 
 export const NotMigratedError = createError(
-  'FST_JOURNAL_NOT_MIGRATED', 'The journal\'s tables are at version %s and this code needs %s: run "npx fastify-message-journal migrate" or set the option "migrate"', 500)
+  'FST_JOURNAL_NOT_MIGRATED',
+  'The journal\'s tables are at version %s and this code needs %s: ' +
+    'run "npx fastify-message-journal migrate" or set the option "migrate"', 500)
 
 export const DatabaseNewerError = createError(
-  'FST_JOURNAL_DATABASE_NEWER', 'The journal\'s tables are at version %s, newer than this code\'s %s: deploy a newer fastify-message-journal', 500)
+  'FST_JOURNAL_DATABASE_NEWER',
+  'The journal\'s tables are at version %s, newer than this code\'s %s: deploy a newer fastify-message-journal', 500)
 
 /** The tables have the right version, and cannot be used all the same. */
 export const UnusableTablesError = createError(

@@ -66,7 +66,7 @@ export function startLifecycle (app: FastifyInstance, parts: LifecycleParts, opt
     countMessages(journal, closing.signal).catch((error: unknown) => {
       if (closing.signal.aborted) return
       log.error(
-        'count', { err: error }, 'journal: the newest numbers of old messages could not be counted; the first append to each of them does')
+        'count', { err: error }, 'journal: old messages could not be counted; the first append to each of them does')
     })
   })
   app.addHook('preClose', async () => {

@@ -195,8 +195,10 @@ export const OptionsSchema = Type.Object({
   retryMs: positive('The mean wait that clients are told to keep before they reconnect', 2_000)
 }, { additionalProperties: false })
 
+type Settings = Omit<Static<typeof OptionsSchema>, 'notifications'> & Static<typeof NotificationsSchema>
+
 /** The options with their defaults. Without notifications, theirs are there all the same. */
-export interface JournalOptions extends Omit<Static<typeof OptionsSchema>, 'notifications'>, Static<typeof NotificationsSchema> {
+export interface JournalOptions extends Settings {
   /** Whether there are notifications. */
   notifications: boolean
 }
@@ -276,7 +278,8 @@ function checkLease ({ heartbeatMs, producerIdleMs }: Pick<JournalOptions, 'hear
 function describe (error: ValueError): string {
   const name = error.path.slice(1).replaceAll('/', '.')
   if (name === 'identify') {
-    return `"identify" must be a function from the request to the user's id, or false to let everyone read everything; got ${describeValue(error.value)}`
+    const wanted = 'a function from the request to the user\'s id, or false to let everyone read everything'
+    return `"identify" must be ${wanted}; got ${describeValue(error.value)}`
   }
   return `"${name}": ${wanted(error)}; got ${describeValue(error.value)}${descriptionOf(error.schema)}`
 }

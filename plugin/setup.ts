@@ -80,6 +80,7 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
 /** The header `Location` names the routes. */
 function checkPrefix (prefix: string): void {
   if (PLAIN_PATH.test(prefix)) return
+  const why = 'without parameters, which the header "Location" could not name'
   throw new InvalidOptionError(
-    `"prefix", and those around it, must be a path such as "/api", without parameters, which the header "Location" could not name; got ${JSON.stringify(prefix)}`)
+    `"prefix", and those around it, must be a path such as "/api", ${why}; got ${JSON.stringify(prefix)}`)
 }

@@ -23,7 +23,8 @@ export function createAccess (
   journal: Pick<Journal, 'findMessage'>, { identify, authorize }: Pick<JournalOptions, 'identify' | 'authorize'>
 ): Access {
   async function isAllowed (
-    request: FastifyRequest, userId: string | null, { messageId, userId: owner, status, createdAt }: MessageState, action: Action
+    request: FastifyRequest, userId: string | null,
+    { messageId, userId: owner, status, createdAt }: MessageState, action: Action
   ): Promise<boolean> {
     const message = { messageId, userId: owner, status, createdAt }
     if (authorize !== undefined) return await authorize(request, message, action)

@@ -170,8 +170,9 @@ export function createMessage (
     createdAt: opened.createdAt,
     signal: controller.signal,
     record: (eventType, payload) => new Promise((resolve) => {
-      if (!ended &&
-        isEventType(eventType)) return write(eventType, payload, null, (reason) => { resolve(reason === null) })
+      if (!ended && isEventType(eventType)) {
+        return write(eventType, payload, null, (reason) => { resolve(reason === null) })
+      }
       const reason = controller.signal.aborted
         ? String(controller.signal.reason.message)
         : ended ? 'the message has ended' : 'eventType is empty'

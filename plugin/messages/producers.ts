@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import {
-  ClosedError, DatabaseUnavailableError, FencedError, InvalidMessageIdError, InvalidOptionError, MessageExistsError, NotOwnerError, OutcomeUnknownError,
-  StoppedError
+  ClosedError, DatabaseUnavailableError, FencedError, InvalidMessageIdError, InvalidOptionError, MessageExistsError,
+  NotOwnerError, OutcomeUnknownError, StoppedError
 } from '../errors.js'
 import { endWith } from './finisher.js'
 import type { Journal } from '../postgres/journal.js'

@@ -106,7 +106,8 @@ async function settleSchema (client: PoolClient, schema: string | undefined): Pr
   if (schema === undefined) {
     await client.query(`
       select set_config('search_path', quote_ident(coalesce((
-        select nspname from pg_catalog.pg_class class join pg_catalog.pg_namespace namespace on namespace.oid = relnamespace
+        select nspname
+        from pg_catalog.pg_class class join pg_catalog.pg_namespace namespace on namespace.oid = relnamespace
         where class.oid = to_regclass($1)
       ), current_schema())), true)`, [VERSION_TABLE])
     return

@@ -13,8 +13,8 @@ import { tablesOf } from '../postgres/statements.js'
 export function postgresOf (app: FastifyInstance, { postgres }: JournalOptions): Pool {
   const pool = postgres === undefined ? app.pg.pool : app.pg[postgres]?.pool
   if (pool === undefined) {
-    throw new InvalidOptionError(
-      `"postgres": no @fastify/postgres is registered ${postgres === undefined ? 'without a name' : `under the name ${JSON.stringify(postgres)}`}`)
+    const where = postgres === undefined ? 'without a name' : `under the name ${JSON.stringify(postgres)}`
+    throw new InvalidOptionError(`"postgres": no @fastify/postgres is registered ${where}`)
   }
   return pool
 }
@@ -23,8 +23,8 @@ export function postgresOf (app: FastifyInstance, { postgres }: JournalOptions):
 export function redisOf (app: FastifyInstance, { redis }: JournalOptions): Redis {
   const client = redis === undefined ? app.redis : app.redis[redis]
   if (typeof client?.duplicate !== 'function') {
-    throw new InvalidOptionError(
-      `"redis": no @fastify/redis is registered ${redis === undefined ? 'without a namespace' : `under the namespace ${JSON.stringify(redis)}`}`)
+    const where = redis === undefined ? 'without a namespace' : `under the namespace ${JSON.stringify(redis)}`
+    throw new InvalidOptionError(`"redis": no @fastify/redis is registered ${where}`)
   }
   return client
 }
@@ -62,43 +62,64 @@ const PROBLEMS = `
     ('journal_state', 'select'), ('journal_state', 'update')
   ),
   wanted_column (name, definition) as (values
-    ('messages', 'message_id uuid'), ('messages', 'user_id text'), ('messages', 'status text'), ('messages', 'error text'),
-    ('messages', 'epoch integer'), ('messages', 'heartbeat_at timestamp with time zone'), ('messages', 'created_at timestamp with time zone'),
-    ('messages', 'last_no integer'), ('messages', 'ended_at timestamp with time zone'), ('messages', 'ended_no integer'),
-    ('messages', 'open_token uuid'), ('messages', 'touched_at timestamp with time zone'), ('messages', 'handed_over timestamp with time zone'),
-    ('message_events', 'message_id uuid'), ('message_events', 'sequence_no integer'), ('message_events', 'event_type text'),
-    ('message_events', 'payload json'), ('message_events', 'created_at timestamp with time zone'), ('message_events', 'ending boolean')
+    ('messages', 'message_id uuid'), ('messages', 'user_id text'), ('messages', 'status text'),
+    ('messages', 'error text'), ('messages', 'epoch integer'), ('messages', 'heartbeat_at timestamp with time zone'),
+    ('messages', 'created_at timestamp with time zone'), ('messages', 'last_no integer'),
+    ('messages', 'ended_at timestamp with time zone'), ('messages', 'ended_no integer'),
+    ('messages', 'open_token uuid'), ('messages', 'touched_at timestamp with time zone'),
+    ('messages', 'handed_over timestamp with time zone'),
+    ('message_events', 'message_id uuid'), ('message_events', 'sequence_no integer'),
+    ('message_events', 'event_type text'), ('message_events', 'payload json'),
+    ('message_events', 'created_at timestamp with time zone'), ('message_events', 'ending boolean')
   ),
   -- As the writers find them
-  home as (select class.relname as name, class.oid from unnest($1::text[], $2::text[]) w(name, path) join pg_class class on class.oid = to_regclass(w.path)),
+  home as (
+    select class.relname as name, class.oid
+    from unnest($1::text[], $2::text[]) w(name, path) join pg_class class on class.oid = to_regclass(w.path)
+  ),
   present_column as (
-    select attrelid, attname || ' ' || regexp_replace(format_type(atttypid, null), '^character varying.*$', 'text') as definition
+    select attrelid,
+      attname || ' ' || regexp_replace(format_type(atttypid, null), '^character varying.*$', 'text') as definition
     from pg_attribute where attnum > 0 and not attisdropped
   ),
   wanted_trigger (name, trigger) as (values
-    ('message_events', 'zz_journal_refuse_late'), ('message_events', 'journal_raise_last_no'), ('messages', 'journal_note_end')
+    ('message_events', 'zz_journal_refuse_late'), ('message_events', 'journal_raise_last_no'),
+    ('messages', 'journal_note_end')
   )
   select 'the role ' || quote_ident(current_user) || ' may not ' || verb || ' on ' || home.oid::regclass
   from wanted_right join home using (name) where not has_table_privilege(home.oid, verb)
   union all
   select 'the role ' || quote_ident(current_user) || ' may not call ' || function.oid::regprocedure
   from pg_proc function
-  where function.pronamespace in (select relnamespace from pg_class join home using (oid)) and function.proname in ('journal_append', 'journal_append_one', 'journal_append_some', 'journal_fence', 'journal_count', 'journal_refusals')
+  where function.pronamespace in (select relnamespace from pg_class join home using (oid))
+    and function.proname in (
+      'journal_append', 'journal_append_one', 'journal_append_some', 'journal_fence', 'journal_count',
+      'journal_refusals'
+    )
     and not has_function_privilege(function.oid, 'execute')
   union all
   select home.oid::regclass || ' has no column ' || wanted_column.definition
   from wanted_column join home using (name)
-  where not exists (select from present_column where attrelid = home.oid and present_column.definition = wanted_column.definition)
+  where not exists (
+    select from present_column where attrelid = home.oid and present_column.definition = wanted_column.definition
+  )
   union all
   select home.oid::regclass || ' has no trigger ' || wanted_trigger.trigger || ', or it is disabled'
   from wanted_trigger join home using (name)
-  where not exists (select from pg_trigger where tgrelid = home.oid and tgname = wanted_trigger.trigger and tgenabled in ('O', 'A'))`
+  where not exists (
+    select from pg_trigger where tgrelid = home.oid and tgname = wanted_trigger.trigger and tgenabled in ('O', 'A')
+  )`
 
 /** The encoding, and what deletes the events of a message that is deleted; null: nothing does. */
 const FACTS = `
   select current_setting('server_encoding'), case
-    when exists (select from pg_constraint where conrelid = to_regclass($1) and confrelid = to_regclass($2) and contype = 'f') then 'foreign key'
-    when exists (select from pg_trigger where tgrelid = to_regclass($2) and tgname = 'journal_delete_events' and tgenabled in ('O', 'A')) then 'triggers'
+    when exists (
+      select from pg_constraint where conrelid = to_regclass($1) and confrelid = to_regclass($2) and contype = 'f'
+    ) then 'foreign key'
+    when exists (
+      select from pg_trigger
+      where tgrelid = to_regclass($2) and tgname = 'journal_delete_events' and tgenabled in ('O', 'A')
+    ) then 'triggers'
   end`
 
 const texts = { types: { getTypeParser: () => String }, rowMode: 'array' } as const
@@ -112,8 +133,7 @@ async function checkUse (app: FastifyInstance, client: PoolClient, schema: strin
   for (const [encoding, guard] of facts.rows) {
     app.log.info({ guard }, 'journal: the tables are ready')
     if (guard === null) {
-      app.log.warn(
-        'journal: events can lose their message: there is neither the foreign key nor the trigger journal_delete_events')
+      app.log.warn('journal: events can lose their message: there is neither a foreign key nor journal_delete_events')
     }
     if (encoding !== 'UTF8') {
       app.log.warn({ encoding }, 'journal: the database is not UTF8: an event that it cannot hold is not recorded')

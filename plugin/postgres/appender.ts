@@ -111,8 +111,8 @@ export function createAppender (connection: Connection): Appender {
       for (const [id, sequenceNo, eventType, payload, last] of rows) {
         const messageId = String(id)
         newest.set(messageId, Number(last))
-        if (eventType != null &&
-          payload != null) taken.push({ messageId, sequenceNo: Number(sequenceNo), eventType, payload })
+        if (eventType == null || payload == null) continue
+        taken.push({ messageId, sequenceNo: Number(sequenceNo), eventType, payload })
       }
       return { taken, newest }
     }
@@ -127,8 +127,9 @@ async function appendFast (connection: Connection, groups: readonly EventGroup[]
   const [group] = groups
   const event = group?.events[0]
   try {
-    if (groups.length > 1 || group === undefined || group.events.length > 1 ||
-      event?.ending !== null) return await connection.call('append', valuesOf(groups))
+    if (groups.length > 1 || group === undefined || group.events.length > 1 || event?.ending !== null) {
+      return await connection.call('append', valuesOf(groups))
+    }
     const { messageId, sequenceNo, eventType, payload } = event
     return await connection.call('appendOne', [messageId, sequenceNo, eventType, payload, group.epoch])
   } catch (error) {
@@ -174,11 +175,11 @@ function valuesOf (groups: readonly EventGroup[]): unknown[] {
 
 function toRefusals (answer: string | null): ReadonlyMap<number, Refused> {
   if (answer === null) return NONE
-  const refusals = JSON.parse(
-    answer) as Array<[place: number, reason: Refused['reason'], lastNo: number | null]> // of the function's making
-  return new Map(refusals.map(([place, reason, lastNo]) => [place - 1, reason === 'taken'
-    ? { reason, lastNo: Number(lastNo) }
-    : { reason }]))
+  // Of the function's making
+  const refusals = JSON.parse(answer) as Array<[place: number, reason: Refused['reason'], lastNo: number | null]>
+  return new Map(refusals.map(([place, reason, lastNo]) => {
+    return [place - 1, reason === 'taken' ? { reason, lastNo: Number(lastNo) } : { reason }]
+  }))
 }
 
 const QUOTABLE = /["\\]/g

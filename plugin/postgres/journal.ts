@@ -2,7 +2,8 @@ import { arrayOf, createAppender, type Appender, type Refusal } from './appender
 import type { ArrayRow, Connection, PooledConnection } from './connection.js'
 import { failureKind } from './failures.js'
 import type {
-  Candidate, Decided, Decision, FramesRead, Inspection, JournalRow, Lease, LockedMessage, Look, MessageState, OpenedMessage, ReadState, RowsRead
+  Candidate, Decided, Decision, FramesRead, Inspection, JournalRow, Lease, LockedMessage, Look, MessageState,
+  OpenedMessage, ReadState, RowsRead
 } from './rows.js'
 import { MAX_CANDIDATES, type Scripts } from './statements.js'
 import type { MessageStatus } from '../wire/status.js'
@@ -162,8 +163,7 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
           epoch: Number(epoch),
           createdAt: String(createdAt),
           latest,
-          lastNo: Math.max(latest, toNumber(lastNo) ??
-        -1)
+          lastNo: Math.max(latest, toNumber(lastNo) ?? -1)
         }
       }),
 
@@ -188,8 +188,10 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
       }
     },
 
-    touch: async ({ messageId, epoch }) => await connection.transaction(
-      'select', async (held) => await held.count('touch', [messageId, epoch])) === 1,
+    async touch ({ messageId, epoch }) {
+      const touch = async (held: Connection): Promise<number> => await held.count('touch', [messageId, epoch])
+      return await connection.transaction('select', touch) === 1
+    },
 
     async inspect (known) {
       const rows = await connection.query('inspect', [
@@ -230,8 +232,8 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
     },
 
     async decide (messageId, skipLocked, decide) {
-      const decided = connection.transaction<Decided>(scripts.lockMessage(
-        messageId, skipLocked), async (held, [, rows, newest]) => {
+      const lock = scripts.lockMessage(messageId, skipLocked)
+      const decided = connection.transaction<Decided>(lock, async (held, [, rows, newest]) => {
         const row = rows?.[0]
         if (row === undefined) return { kind: 'locked' }
         const message = toLockedMessage(messageId, row, newest?.[0])
@@ -245,9 +247,8 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
       if (what === 'events') return await connection.count('deleteEvents', values)
       return await connection.transaction('select', async (held) => {
         const old = await held.query('lockOld', values)
-        return old.length === 0
-          ? 0
-          : await held.count('deleteMessages', [days, arrayOf(old, ([messageId]) => String(messageId))])
+        if (old.length === 0) return 0
+        return await held.count('deleteMessages', [days, arrayOf(old, ([messageId]) => String(messageId))])
       })
     },
 
@@ -262,8 +263,9 @@ export function createJournal (connection: PooledConnection, scripts: Scripts): 
 }
 
 function toLockedMessage (messageId: string, row: ArrayRow, newestRow: ArrayRow | undefined): LockedMessage {
-  const [status, epoch, lastNo, endedNo, heartbeatAgeMs, touchedAgeMs, userId, handedOver, error, openToken, createdAt] =
-    row
+  const [
+    status, epoch, lastNo, endedNo, heartbeatAgeMs, touchedAgeMs, userId, handedOver, error, openToken, createdAt
+  ] = row
   const newest = newestRow === undefined ? null : { ...toJournalRow(newestRow), ageMs: Number(newestRow[3]) }
   return {
     messageId,
@@ -303,8 +305,8 @@ function toReadState (text: string | null | undefined): ReadState | null {
   if (text == null) return null
   const [status, epoch, endedNo] = text.split(' ')
   return {
-    status: status as MessageStatus,
+    status: status as MessageStatus, // the table's trigger
     isLeased: Number(epoch) > 0,
     endedNo: toNumber(endedNo)
-  } // the table's check constraint
+  }
 }

@@ -11,8 +11,10 @@ export interface Statement {
 }
 
 export type StatementName =
-  'appendOne' | 'append' | 'appendSome' | 'fence' | 'findTaken' | 'readFrames' | 'readFramesInParts' | 'readPage' | 'findMessage' | 'findLatest' |
-  'openMessage' | 'makeMessage' | 'deleteMessage' | 'lockOpened' | 'touch' | 'inspect' | 'lookForDead' | 'end' | 'claim' | 'insertEnd' | 'renew' | 'deleteEvents' | 'lockOld' | 'deleteMessages' | 'countMessages' | 'isCounted' | 'setCounted'
+  'appendOne' | 'append' | 'appendSome' | 'fence' | 'findTaken' | 'readFrames' | 'readFramesInParts' | 'readPage' |
+  'findMessage' | 'findLatest' | 'openMessage' | 'makeMessage' | 'deleteMessage' | 'lockOpened' | 'touch' |
+  'inspect' | 'lookForDead' | 'end' | 'claim' | 'insertEnd' | 'renew' | 'deleteEvents' | 'lockOld' |
+  'deleteMessages' | 'countMessages' | 'isCounted' | 'setCounted'
 
 export type JournalStatements = Record<StatementName, Statement>
 
@@ -120,7 +122,8 @@ export function createStatements (tables: Tables): JournalStatements {
       insert into ${messages} as m (message_id, user_id, status, epoch, heartbeat_at, touched_at, open_token)
       values ($1, $2, 'streaming', ${FIRST_EPOCH}, now(), now(), $4)
       on conflict (message_id) do update
-        set status = 'streaming', error = null, epoch = ${NEXT_EPOCH}, heartbeat_at = now(), touched_at = now(), open_token = $4, handed_over = null
+        set status = 'streaming', error = null, epoch = ${NEXT_EPOCH}, heartbeat_at = now(), touched_at = now(),
+          open_token = $4, handed_over = null
         where m.user_id is not distinct from excluded.user_id and ($3 or m.open_token = $4)
       returning epoch, last_no, extract(epoch from m.created_at), m.created_at = now()`,
 
@@ -149,12 +152,14 @@ export function createStatements (tables: Tables): JournalStatements {
     // from the future; a stretch of those that never had a heartbeat and are at least $2 ms old, behind the place $3,
     // $4; and messages that were handed over.
     lookForDead: `
-      select null::uuid, (extract(epoch from now()) * 1000)::float8, null::float8, null::boolean, null::float8, null::text, null::text, null::float8, null::text
+      select null::uuid, (extract(epoch from now()) * 1000)::float8, null::float8, null::boolean, null::float8,
+        null::text, null::text, null::float8, null::text
       union all
       (select message_id, null, ${age('heartbeat_at')}, handed_over is not null, null, null, null, null, null
       from ${messages} m ${newestOf(events)}
       where status = 'streaming' and heartbeat_at is not null
-        and heartbeat_at < now() - ${interval('$1')} and (coalesce(newest.created_at, '-infinity') < now() - ${interval('$1')} or newest.created_at > now())
+        and heartbeat_at < now() - ${interval('$1')}
+        and (coalesce(newest.created_at, '-infinity') < now() - ${interval('$1')} or newest.created_at > now())
       order by heartbeat_at limit ${MAX_CANDIDATES})
       union all
       (select message_id, null, ${age('heartbeat_at')}, handed_over is not null, null, null, null, null, null
@@ -163,11 +168,13 @@ export function createStatements (tables: Tables): JournalStatements {
       order by heartbeat_at limit ${MAX_CANDIDATES})
       union all
       (select message_id, null, null, false, ${age('m.created_at')}, newest.event_type,
-        case when pg_column_size(newest.payload) < ${MAX_TERMINAL_BYTES} then newest.payload::text else '{}' end, ${age('newest.created_at')},
+        case when pg_column_size(newest.payload) < ${MAX_TERMINAL_BYTES} then newest.payload::text else '{}' end,
+        ${age('newest.created_at')},
         (extract(epoch from m.created_at) * 1000000)::bigint || ' ' || message_id
       from ${messages} m ${newestOf(events)}
       where status = 'streaming' and heartbeat_at is null and m.created_at < now() - ${interval('$2')}
-        and ($3::bigint is null or (m.created_at, message_id) > (timestamptz 'epoch' + $3 * interval '1 microsecond', $4::uuid))
+        and ($3::bigint is null
+          or (m.created_at, message_id) > (timestamptz 'epoch' + $3 * interval '1 microsecond', $4::uuid))
       order by m.created_at, message_id limit ${MAX_CANDIDATES})
       union all
       (select message_id, null, ${age('heartbeat_at')}, true, null, null, null, null, null
@@ -182,7 +189,8 @@ export function createStatements (tables: Tables): JournalStatements {
       returning epoch`,
 
     // By itself: Postgres has no rules for an INSERT within a WITH.
-    insertEnd: `insert into ${events} (message_id, sequence_no, event_type, payload, ending) values ($1, $2, $3, $4, true)`,
+    insertEnd: `
+      insert into ${events} (message_id, sequence_no, event_type, payload, ending) values ($1, $2, $3, $4, true)`,
 
     claim: `
       update ${messages} m set epoch = ${NEXT_EPOCH}, heartbeat_at = now(), touched_at = now(), handed_over = null
@@ -228,8 +236,8 @@ export function createScripts ({ messages, events }: Tables): Scripts {
   return {
     lockMessage: (messageId, skip) => `
       ${lockTable(skip)};
-      select status, epoch, last_no, ended_no, ${age('heartbeat_at')}, ${age('coalesce(touched_at, created_at)')}, user_id, handed_over is not null, error, open_token,
-        extract(epoch from created_at)
+      select status, epoch, last_no, ended_no, ${age('heartbeat_at')}, ${age('coalesce(touched_at, created_at)')},
+        user_id, handed_over is not null, error, open_token, extract(epoch from created_at)
       from ${messages} where message_id = '${messageId}' for no key update${skip ? ' skip locked' : ''};
       select sequence_no, event_type, payload, ${age('created_at')}
       from ${events} where message_id = '${messageId}' order by sequence_no desc limit 1`,
@@ -242,9 +250,11 @@ export function createScripts ({ messages, events }: Tables): Scripts {
       const renew = `
         with lease as (select * from ${rowsOf(used)}),
         held as materialized (
-          select m.message_id from ${messages} m join lease using (message_id, epoch) where m.status = 'streaming' for no key update of m skip locked
+          select m.message_id from ${messages} m join lease using (message_id, epoch)
+          where m.status = 'streaming' for no key update of m skip locked
         )
-        update ${messages} m set heartbeat_at = now() - ${interval(String(agoMs))}${handOver ? ', handed_over = now()' : ''}
+        update ${messages} m
+        set heartbeat_at = now() - ${interval(String(agoMs))}${handOver ? ', handed_over = now()' : ''}
         from held where m.message_id = held.message_id
         returning m.message_id`
       return `
@@ -296,7 +306,7 @@ function frames ({ messages, events }: Tables, inParts: boolean): string {
           case when $4::boolean then 'event: ' || event_type || E'\\n' else '' end
             || 'data: ' || payload::text || E'\\nid: ' || sequence_no || E'\\n\\n' else E'\\r' end, ''),
         ${readState(messages)}
-      from (${inParts ? `select *, sequence_no / $5::int as part from (${nearest(events)}) row order by part, sequence_no` : nearest(events)}) page
+      from (${inParts ? parted(events) : nearest(events)}) page
       ${inParts ? 'group by part order by part' : ''}`
 }
 
@@ -310,12 +320,18 @@ function isOld (events: string): string {
 /** Of the message m. */
 function newestOf (events: string): string {
   return `left join lateral (
-        select event_type, payload, created_at from ${events} e where e.message_id = m.message_id order by sequence_no desc limit 1
+        select event_type, payload, created_at from ${events} e
+        where e.message_id = m.message_id order by sequence_no desc limit 1
       ) newest on true`
 }
 
+function parted (events: string): string {
+  return `select *, sequence_no / $5::int as part from (${nearest(events)}) row order by part, sequence_no`
+}
+
 function nearest (events: string): string {
-  return `select sequence_no, event_type, payload from ${events} where message_id = $1 and sequence_no > $2 order by sequence_no limit $3`
+  return `select sequence_no, event_type, payload from ${events}
+        where message_id = $1 and sequence_no > $2 order by sequence_no limit $3`
 }
 
 /** Unique per text: two schemas, or two versions behind one connection pooler, never meet under one name. */

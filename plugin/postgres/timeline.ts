@@ -29,10 +29,7 @@ const NOT_YET = ['55000', '42P01', '3F000']
 
 export function createGreet ({ messages, events, state }: Tables, timeoutMs: number, log: RateLimitedLogger): Greet {
   const limits = {
-    types: {
-      getTypeParser: () =>
-        (value: string) => value
-    },
+    types: { getTypeParser: () => (value: string) => value },
     rowMode: 'array',
     query_timeout: timeoutMs
   } as const
@@ -49,8 +46,10 @@ export function createGreet ({ messages, events, state }: Tables, timeoutMs: num
   }
 
   async function adopt (client: PoolClient): Promise<void> {
-    await run(
-      client, `begin isolation level read committed; set local lock_timeout = ${Math.ceil(timeoutMs / 2)}; set local idle_in_transaction_session_timeout = ${2 * timeoutMs}`)
+    await run(client, `
+      begin isolation level read committed;
+      set local lock_timeout = ${Math.ceil(timeoutMs / 2)};
+      set local idle_in_transaction_session_timeout = ${2 * timeoutMs}`)
     const found = await isNew(client, ' for update')
     if (found !== null) {
       if (found.known !== null) {
@@ -77,8 +76,8 @@ export function createGreet ({ messages, events, state }: Tables, timeoutMs: num
       if (code !== '') await client.query('rollback')
       if (UNSUPPORTED.includes(code)) {
         isSupported = false
-        log.warn(
-          'timeline', { err: error }, 'journal: this Postgres does not tell its timeline: a failover that loses commits is not recognised')
+        log.warn('timeline', { err: error },
+          'journal: this Postgres does not tell its timeline: a failover that loses commits is not recognised')
         return true
       }
       if (NOT_YET.includes(code)) return false

@@ -193,8 +193,8 @@ export class Feed<Position> implements TopicListener {
     const reading = this.#reading ??= new Map()
     const shared = reading.get(cursor)
     if (shared !== undefined) return shared
-    const page = this.#context.reads.run(
-      async (isRetry) => await this.#readLog(cursor, hasPace, isRetry)).finally(() => {
+    const read = async (isRetry: boolean): Promise<DatedPage<Position>> => await this.#readLog(cursor, hasPace, isRetry)
+    const page = this.#context.reads.run(read).finally(() => {
       reading.delete(cursor)
       if (reading.size === 0) this.#reading = null
     })
@@ -247,10 +247,10 @@ export class Feed<Position> implements TopicListener {
 
   /** The log has the last word: what had been announced when it was read, and lies past its end, is not in it. */
   #dropUncommitted (end: Position, announced: number): void {
-    if (this.#recent !== null) {
-      this.#recent = this.#recent.filter((entry) => entry.announced > announced ||
-      this.log.compare(entry.position, end) <= 0)
-    }
+    if (this.#recent === null) return
+    this.#recent = this.#recent.filter((entry) => {
+      return entry.announced > announced || this.log.compare(entry.position, end) <= 0
+    })
     if (this.#announcements === announced) this.#newest = end
   }
 }

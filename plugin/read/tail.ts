@@ -176,8 +176,9 @@ export class Tail<Position> implements FeedTail<Position> {
 
   #showUncommittedNow (): void {
     if (this.#uncommitted === null) return
-    while (this.#uncommitted.length > 0 &&
-      !this.#blocked) this.#blocked = !this.#sink.write(this.#uncommitted.splice(0))
+    while (this.#uncommitted.length > 0 && !this.#blocked) {
+      this.#blocked = !this.#sink.write(this.#uncommitted.splice(0))
+    }
   }
 }
 

@@ -146,7 +146,7 @@ export class Viewer<Position> implements Sink, OpenResponse {
   }
 
   #drained (): void {
-    /* c8 ignore next -- a response that has been ended tells of no drain over HTTP/1; nothing says that it never will */
+    /* c8 ignore next -- over HTTP/1 a response that has been ended emits no `drain`; nothing says that it never will */
     if (this.#state !== 'full') return
     this.#state = 'open'
     this.#rest()

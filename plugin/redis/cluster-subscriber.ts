@@ -33,7 +33,7 @@ export function createClusterSubscriber (redis: Redis, log: RateLimitedLogger, o
     const open = nodes.get(key)
     if (open !== undefined) return open
     const client = cluster.nodes('master').find(({ options }) => `${options.host}:${options.port}` === key)
-    /* c8 ignore next -- the slots tell of a node before the client knows it; a test can move slots, but not stop the client in between */
+    /* c8 ignore next -- a test can move slots, but not stop the client before it knows their new node */
     if (client === undefined) return undefined
     const node = createNodeSubscriber(
       client, SHARDED, log, { onHealth: look, onMoved: () => { cluster.refreshSlotsCache() } })

@@ -35,7 +35,8 @@ export async function askAll (redis: Redis, timeoutMs: number, commands: readonl
 export async function execute (
   pipeline: ReturnType<Redis['pipeline']>
 ): Promise<Array<[error: Error | null, answer: unknown]>> {
-  return await pipeline.exec() as Array<[error: Error | null, answer: unknown]> // only a transaction's answer may be null
+  // Only a transaction's answer may be null
+  return await pipeline.exec() as Array<[error: Error | null, answer: unknown]>
 }
 
 /** One command. Rejects when Redis is away, says no, or does not answer within `timeoutMs`. */

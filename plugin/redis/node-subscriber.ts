@@ -178,7 +178,7 @@ export function createNodeSubscriber (
       changed.add(topic)
       schedule()
     },
-    /* c8 ignore next -- whether it was refused or not when its Cluster is looked at hangs on what else moves at the time */
+    /* c8 ignore next -- whether it was refused by then depends on what else moves at the time */
     retry () { if (refused) sendAgain() },
     close () {
       clearInterval(pinging)

@@ -29,7 +29,9 @@ export function isSequenceNo (value: unknown): value is number {
 
 export function encodeEnvelope ({ messageId, sequenceNo, eventType, payload, committed, ends }: Envelope): string {
   const end = ends === undefined ? '' : `,"ends":"${ends}"`
-  return `{"message_id":"${messageId}","sequence_no":${sequenceNo},"event_type":${JSON.stringify(eventType)},"payload":${payload},"committed":${committed}${end}}`
+  const type = JSON.stringify(eventType)
+  return `{"message_id":"${messageId}","sequence_no":${sequenceNo},"event_type":${type},` +
+    `"payload":${payload},"committed":${committed}${end}}`
 }
 
 /** What a reader takes from an envelope; any other field, the message's id included, is the writer's own matter. */

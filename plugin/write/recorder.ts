@@ -118,8 +118,8 @@ export function createRecorder (
           ...fields, err: outcome.error
         }, 'journal: outcome unknown: an event was sent, and Postgres did not say in time whether it is recorded')
       case 'fenced':
-        return log.warn(
-          'fenced', fields, 'journal: an event was not recorded: another writer has taken the message over, or it was ended for lack of a sign of life')
+        return log.warn('fenced', fields,
+          'journal: an event was not recorded: the message has another writer, or was ended for lack of a sign of life')
       case 'stopped':
         return log.warn('stopped', fields, 'journal: an event was not recorded: the message was stopped')
       case 'ended':
@@ -206,7 +206,7 @@ export function createRecorder (
 function whatIsWrong (messageId: unknown, sequenceNo: unknown, eventType: unknown): string | null {
   if (messageId === undefined || messageId === null || messageId === '') return 'messageId is empty'
   if (canonicalMessageId(messageId) === null) return 'messageId is not a UUID'
-  if (!isSequenceNo(sequenceNo) ||
-    sequenceNo > MAX_OWN_NO) return `sequenceNo is not a whole number from 0 to ${MAX_OWN_NO}`
+  const isOwnNo = isSequenceNo(sequenceNo) && sequenceNo <= MAX_OWN_NO
+  if (!isOwnNo) return `sequenceNo is not a whole number from 0 to ${MAX_OWN_NO}`
   return isEventType(eventType) ? null : 'eventType is empty'
 }
