@@ -16,6 +16,7 @@ export interface UserEvent<Payload = Record<string, unknown>> {
   id: string
 }
 
+/** Options of `connectEvents`. */
 export interface EventsOptions<Event extends object = UserEvent> extends ConnectionOptions {
   /** The user pipe. A relative address is relative to the page. */
   url: string

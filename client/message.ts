@@ -7,6 +7,7 @@ import type { Source } from './source.js'
 /** What an app records: its payload, as it was given to `record`. */
 export type EventPayload = Record<string, unknown>
 
+/** What `streamMessage` and `resumeMessage` share. */
 export interface MessageOptions<Payload extends object = EventPayload> extends ConnectionOptions {
   /** A relative address is relative to the page. */
   url: string
@@ -19,6 +20,7 @@ export interface MessageOptions<Payload extends object = EventPayload> extends C
   terminalTypes?: readonly string[] | undefined
 }
 
+/** Options of `streamMessage`. */
 export interface StreamMessageOptions<Payload extends object = EventPayload> extends MessageOptions<Payload> {
   /** Sent as JSON, with `messageId` added. */
   body?: object | undefined
@@ -31,6 +33,7 @@ export interface StreamMessageOptions<Payload extends object = EventPayload> ext
   eventsUrl?: ((messageId: string) => string) | undefined
 }
 
+/** Options of `resumeMessage`. */
 export interface ResumeMessageOptions<Payload extends object = EventPayload> extends MessageOptions<Payload> {
   /** The id of the last event received. Default: from the first event on. */
   lastEventId?: string | null | undefined

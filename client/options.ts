@@ -6,6 +6,7 @@ import type { JournalClientError } from './errors.js'
  */
 export type Health = 'connecting' | 'healthy' | 'unhealthy'
 
+/** HTTP header fields by name. */
 export type HeaderFields = Record<string, string>
 
 /** What all calls have in common. Times are in ms; the defaults suit the server's. */
@@ -46,4 +47,5 @@ export interface ConnectionOptions {
   fetch?: typeof globalThis.fetch | undefined
 }
 
+/** What `onAuthFailure` answers with: a bearer token, header fields, or nothing, which ends the call. */
 export type AuthAnswer = string | HeaderFields | null | undefined | void

@@ -2,10 +2,12 @@ import { JournalClientError } from './errors.js'
 
 const MAX_ERROR_LENGTH = 65_536
 
+/** Whether the answer is a stream of events to read. */
 export function isEventStream ({ ok, headers }: Response): boolean {
   return ok && /^text\/event-stream/i.test(headers.get('content-type') ?? '')
 }
 
+/** The error of a request that got no answer, or whose answer broke off. It has no status. */
 export function lost (cause?: unknown): JournalClientError {
   return new JournalClientError('FST_JOURNAL_CLIENT_LOST', 'The connection was lost', null, null, cause)
 }

@@ -22,6 +22,7 @@ export interface RetryPolicy {
 
 const TOO_MANY_REQUESTS = 429
 
+/** Counts failures and errors by the caller's options. */
 export function createRetryPolicy ({
   backoffMs = [0, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000], healthyMs = 2_000, maxErrors = 20, onHealth
 }: ConnectionOptions): RetryPolicy {

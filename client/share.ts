@@ -2,6 +2,7 @@ import { BEGINNING, connectEvents, type EventsOptions, type PipeEnd, type UserEv
 import { isAfter } from './ids.js'
 import type { Health } from './options.js'
 
+/** Options of `shareEvents`. */
 export interface SharedEventsOptions<Event extends object = UserEvent> extends EventsOptions<Event> {
   /** Tabs with the same name share a connection. Put the user's id in it. */
   name: string

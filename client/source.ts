@@ -1,5 +1,6 @@
 import type { JournalClientError } from './errors.js'
 
+/** One HTTP request of a source. */
 export interface Request {
   url: string
   method: 'GET' | 'POST'

@@ -1,6 +1,7 @@
 import { follow } from './follow.js'
 import type { ConnectionOptions } from './options.js'
 
+/** Options of `stopMessage`. */
 export interface StopMessageOptions extends ConnectionOptions {
   /** The message's stop route. */
   url: string

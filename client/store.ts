@@ -4,6 +4,7 @@ import type { Health } from './options.js'
 import { parseObject } from './response.js'
 import { PREFIX, shareEvents, type SharedEventsOptions } from './share.js'
 
+/** Options of `createNotificationStore`. */
 export interface NotificationStoreOptions {
   /** How many events, tasks and approvals are held. Default 100. */
   capacity?: number | undefined
@@ -24,6 +25,7 @@ export type StoreConnectOptions = Omit<SharedEventsOptions, 'name' | 'cursor' | 
   share?: boolean | undefined
 }
 
+/** What the page shows. A new object after each change, and the same one until then. */
 export interface NotificationSnapshot {
   /** The newest events, the newest one last. */
   readonly events: readonly UserEvent[]

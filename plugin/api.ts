@@ -52,6 +52,7 @@ export interface StreamMessage {
   (options: OpenMessageOptions, produce: Produce): Promise<FastifyReply>
 }
 
+/** What the app's functions call. */
 export interface ApiParts {
   journal: Journal
   pool: Pool
@@ -60,6 +61,7 @@ export interface ApiParts {
   viewers: Viewers
 }
 
+/** Builds `fastify.journal`. */
 export function createApi (
   { journal, pool, messages, users, viewers }: ApiParts, { schema }: JournalOptions
 ): MessageJournal {

@@ -8,12 +8,14 @@ import { createError } from '@fastify/error'
 export const InvalidOptionError = createError(
   'FST_JOURNAL_INVALID_OPTION', 'fastify-message-journal: option %s', 500, TypeError)
 
+/** `identify` named nobody. */
 export const UnauthenticatedError = createError(
   'FST_JOURNAL_UNAUTHENTICATED', 'identify() named nobody for this request', 401)
 
 /** One opaque answer for a message that does not exist and for one that is somebody else's. */
 export const MessageNotFoundError = createError('FST_JOURNAL_MESSAGE_NOT_FOUND', 'There is no such message', 404)
 
+/** A message's id is not a UUID. */
 export const InvalidMessageIdError = createError(
   'FST_JOURNAL_INVALID_MESSAGE_ID', 'messageId must be a UUID, not %s', 400)
 
@@ -22,6 +24,7 @@ export const InvalidUserIdError = createError(
   'FST_JOURNAL_INVALID_USER_ID', 'A user\'s id must be a string, a number or a bigint, without U+0000; got %s',
   500, TypeError)
 
+/** `streamMessage` was given neither an open message nor options. */
 export const NotAMessageError = createError(
   'FST_JOURNAL_NOT_A_MESSAGE', 'streamMessage() needs the message that openMessage() resolves with; got %s',
   500, TypeError)
@@ -53,6 +56,7 @@ export const StoppedError = createError(
 export const FencedError = createError(
   'FST_JOURNAL_FENCED', 'Message %s is not this producer\'s any more', 409)
 
+/** The user has `maxConnectionsPerUser` streams open. */
 export const TooManyConnectionsError = createError(
   'FST_JOURNAL_TOO_MANY_CONNECTIONS', 'You have %s open streams already, which is the limit', 429)
 
@@ -71,13 +75,16 @@ export class ReplayBudgetError extends createError<[number]>(
   }
 }
 
+/** The server is shutting down. Also a reason of `message.signal`. */
 export const ClosedError = createError('FST_JOURNAL_CLOSED', 'The server is shutting down', 503)
 
+/** The tables are missing, or older than this code. */
 export const NotMigratedError = createError(
   'FST_JOURNAL_NOT_MIGRATED',
   'The journal\'s tables are at version %s and this code needs %s: ' +
     'run "npx fastify-message-journal migrate" or set the option "migrate"', 500)
 
+/** A newer version has migrated the tables. */
 export const DatabaseNewerError = createError(
   'FST_JOURNAL_DATABASE_NEWER',
   'The journal\'s tables are at version %s, newer than this code\'s %s: deploy a newer fastify-message-journal', 500)
@@ -86,5 +93,6 @@ export const DatabaseNewerError = createError(
 export const UnusableTablesError = createError(
   'FST_JOURNAL_UNUSABLE_TABLES', 'The journal cannot work with its tables: %s', 500)
 
+/** A migration failed and changed nothing. Its `cause` is pg's error. */
 export const MigrationFailedError = createError(
   'FST_JOURNAL_MIGRATION_FAILED', 'The migration to version %s failed, and nothing was changed: %s', 500)

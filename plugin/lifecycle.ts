@@ -12,6 +12,7 @@ import type { Subscriber } from './redis/topic.js'
 import { repeat, within } from './util/interval.js'
 import type { RateLimitedLogger } from './util/rate-limited-logger.js'
 
+/** What runs while the app does, and ends with it. */
 export interface LifecycleParts {
   journal: Journal
   subscriber: Subscriber

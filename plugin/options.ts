@@ -21,6 +21,7 @@ export interface AuthorizedMessage {
 
 /** Who is asking. `null`, `undefined`, `false` and `''` mean nobody: the answer is 401. */
 export type Identify = (request: FastifyRequest) => UserId | Promise<UserId>
+/** A user's id as an app has it; it is compared as text. */
 export type UserId = string | number | bigint | false | null | undefined
 
 /** Whether the caller may read or stop the message; takes the place of "it is the message's user". */
@@ -39,6 +40,7 @@ export type PublicError = (
  * producer died.
  */
 export type TakeOver = (message: Message, about: { lost: 'stale' | 'closed' }) => Continue | Promise<Continue>
+/** What goes on with the message, as `streamMessage` takes it; `null`: nobody. */
 export type Continue = ((message: Message) => unknown) | null
 
 /** The options of the notifications. */

@@ -1,6 +1,7 @@
 import type { RateLimitedLogger } from './util/rate-limited-logger.js'
 import type { PublicError } from './options.js'
 
+/** What turns an error into a text for readers. */
 export interface PublicTextContext {
   publicError: PublicError
   log: RateLimitedLogger
@@ -20,6 +21,7 @@ export function publicText (
   }
 }
 
+/** The text without the option `publicError`. */
 export function defaultPublicError (): string {
   return 'The answer could not be completed.'
 }

@@ -17,8 +17,10 @@ export interface Access {
   findMessage (request: FastifyRequest, userId: string | null, messageId: string, action: Action): Promise<MessageState>
 }
 
+/** What a request does with a message. */
 export type Action = Parameters<Authorize>[2]
 
+/** Access by the options `identify` and `authorize`. */
 export function createAccess (
   journal: Pick<Journal, 'findMessage'>, { identify, authorize }: Pick<JournalOptions, 'identify' | 'authorize'>
 ): Access {

@@ -11,6 +11,7 @@ import { takeOver } from '../plugin/read/viewers.js'
 import { CursorHeaders, CursorQuery, ErrorResponse, EventStream, MessageParams } from './schemas.js'
 import type { ServeStream } from './serve-stream.js'
 
+/** What the reconnect route needs. */
 export interface MessageEventsOptions {
   access: Access
   serve: ServeStream

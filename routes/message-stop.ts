@@ -7,6 +7,7 @@ import { causeOf } from '../plugin/postgres/failures.js'
 import type { Stopper } from '../plugin/messages/stop.js'
 import { ErrorResponse, MessageParams } from './schemas.js'
 
+/** What the stop route needs. */
 export interface MessageStopOptions {
   access: Access
   stopper: Stopper

@@ -25,6 +25,7 @@ export type ServeStream = <Position>(
   reply: FastifyReply, find: () => Promise<Target<Position> | null>
 ) => Promise<FastifyReply>
 
+/** Serves streams through `viewers`, within the users' slots. */
 export function createServeStream (viewers: Viewers, slots: Slots, overload: JournalOptions['overload']): ServeStream {
   async function open<Position> (
     reply: FastifyReply, { userId, feeds, key, place }: Target<Position>

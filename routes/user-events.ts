@@ -8,6 +8,7 @@ import { takeOver } from '../plugin/read/viewers.js'
 import { CursorHeaders, CursorQuery, ErrorResponse, EventStream } from './schemas.js'
 import type { ServeStream } from './serve-stream.js'
 
+/** What the route of the notifications needs. */
 export interface UserEventsOptions {
   access: Access
   serve: ServeStream

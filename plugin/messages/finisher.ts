@@ -18,6 +18,7 @@ export interface Finisher {
   finish (messageId: string, skipLocked: boolean, decide: (message: LockedMessage) => Decision): Promise<Decided>
 }
 
+/** Decides under a row lock of `journal`, and publishes what was decided. */
 export function createFinisher (journal: Journal, publisher: Publisher): Finisher {
   return {
     async finish (messageId, skipLocked, decide) {

@@ -10,6 +10,7 @@ import type { TerminalTypes } from '../wire/terminal-types.js'
 import { MAX_CANDIDATES } from '../postgres/statements.js'
 import { STALE } from './terminal-events.js'
 
+/** What the judge asks, and whom it tells. */
 export interface JudgeParts {
   journal: Journal
   finisher: Finisher

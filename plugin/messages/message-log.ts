@@ -25,6 +25,7 @@ const PART: PageLimits = { rows: 256, bytes: 64 * 1024 }
 const DATA = 'data: '
 const ID = '\nid: '
 
+/** How much is read at once, and how it is framed. */
 export interface MessageLogOptions {
   /** Whether frames have an `event:` line. */
   eventNames: boolean
@@ -39,6 +40,7 @@ export interface MessageFrames {
   encode (payload: object): Buffer
 }
 
+/** Reads the journal's rows as frames, and decodes the envelopes that announce them. */
 export function createMessageFrames (
   journal: Journal, terminalTypes: TerminalTypes, options: MessageLogOptions
 ): MessageFrames {

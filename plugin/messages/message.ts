@@ -14,6 +14,7 @@ import { completed, failed, inAscii, reasonOf, SILENT, type Terminal } from './t
 import type { EndStatus } from '../wire/status.js'
 import { isEventType, toStorableText } from '../wire/text.js'
 
+/** What a message needs of its process. */
 export interface MessageContext extends PublicTextContext {
   journal: Pick<Journal, 'touch'>
   recorder: Pick<Recorder, 'record'>
@@ -49,6 +50,7 @@ export interface OwnedMessage extends Message {
 const STATUS_RETRY_MS = 250
 const LOST: ReadonlySet<Reason> = new Set<Refusal>(['missing', 'fenced', 'stopped', 'ended'])
 
+/** The message that a successful `openMessage`, or a takeover, stands for. */
 export function createMessage (
   identity: { messageId: string, userId: string | null }, opened: OpenedMessage, context: MessageContext
 ): OwnedMessage {

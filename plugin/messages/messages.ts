@@ -42,6 +42,7 @@ export interface Messages {
   close (): void
 }
 
+/** What the messages are built on. */
 export interface MessagesParts {
   journal: Journal
   publisher: Publisher
@@ -55,6 +56,7 @@ export interface MessagesParts {
 /** Where a process that shuts down tells the others that its messages can be taken over. A hint like any other. */
 export const HANDOVER_TOPIC = 'journal:handover'
 
+/** Puts the parts of the messages together: recorder, producers, readers, judge. */
 export function createMessages (
   { journal, publisher, subscriber, logger, log, publicError, onOpened }: MessagesParts, options: JournalOptions
 ): Messages {

@@ -18,6 +18,7 @@ import { failed } from './terminal-events.js'
 import { describeValue } from '../wire/text.js'
 import { userIdText } from '../user-id.js'
 
+/** What `openMessage` opens. */
 export interface OpenMessageOptions {
   /** Whose message it is; `null` or left out: nobody's, which only an app with `identify: false` lets anyone read. */
   userId?: string | number | bigint | null
@@ -72,6 +73,7 @@ export interface Producers {
   release (): Promise<boolean>
 }
 
+/** What the producers need of their process. */
 export interface ProducersContext extends Omit<MessageContext, 'onClosed' | 'journal' | 'recorder' | 'writeRetryMs'> {
   recorder: Recorder
   /** Called with each message that `openMessage` resolves with. */
@@ -81,6 +83,7 @@ export interface ProducersContext extends Omit<MessageContext, 'onClosed' | 'jou
 const RETRY_MS = 250
 const LAST_RETRY_MS = 5_000
 
+/** Keeps the leases of this process's messages in `journal`. */
 export function createProducers (journal: Journal, options: JournalOptions, context: ProducersContext): Producers {
   const { heartbeatMs, producerIdleMs, producerSilenceMs, writeRetryMs } = options
   const { finisher, log } = context

@@ -7,6 +7,7 @@ import type { MessageFrames } from './message-log.js'
 import type { TerminalTypes } from '../wire/terminal-types.js'
 import { matching } from './terminal-events.js'
 
+/** What the viewers are compared with. */
 export interface ReconcilerParts {
   journal: Journal
   feeds: Feeds<number>

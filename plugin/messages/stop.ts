@@ -17,6 +17,7 @@ export interface Stopper extends TopicListener {
   stop (messageId: string): Promise<void>
 }
 
+/** Stops messages through `finisher`, and tells the producers of this process. */
 export function createStopper (finisher: Finisher, producers: Producers, publisher: Publisher): Stopper {
   return {
     async stop (messageId) {

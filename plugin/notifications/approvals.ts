@@ -1,6 +1,7 @@
 import { v7 } from 'uuid'
 import type { PublishUserEvent } from './notification-publisher.js'
 
+/** What `requestApproval` asks the user. */
 export interface ApprovalOptions {
   userId: string | number | bigint
   /** The message that waits for the user; the notifications' scope is `{ kind: 'message', id: messageId }`. */
@@ -11,6 +12,7 @@ export interface ApprovalOptions {
   approvalId?: string
 }
 
+/** A question that the user was asked. */
 export interface Approval {
   approvalId: string
   /** The entry's id; `null` when the user was not told, see PublishUserEvent. */
@@ -31,6 +33,7 @@ export type ClearApproval = (
   options: Pick<ApprovalOptions, 'userId' | 'messageId'> & { approvalId: string }
 ) => Promise<string | null>
 
+/** Approvals are notifications; they keep nothing of their own. */
 export function createApprovals (
   publishUserEvent: PublishUserEvent
 ): { requestApproval: RequestApproval, clearApproval: ClearApproval } {

@@ -17,6 +17,7 @@ const PAGE_CHARACTERS = 256 * 1024
 const TIMEOUT_MS = 2_000
 const HOUR_MS = 3_600_000
 
+/** How much is replayed, and how it is framed. */
 export interface UserLogOptions {
   /** Whether frames have an `event:` line. */
   eventNames: boolean
@@ -49,6 +50,7 @@ interface Range {
   atEnd: boolean
 }
 
+/** Reads users' Redis Streams as frames. */
 export function createNotificationLog (
   redis: Redis, { eventNames, replayMaxAgeHours, replayMaxPerRequest }: UserLogOptions
 ): UserFrames {

@@ -7,6 +7,7 @@ import { isEventType, toStorableText } from '../wire/text.js'
 import { userIdText } from '../user-id.js'
 import { withId } from './notification-log.js'
 
+/** What a notification is about. */
 export interface UserEventOptions {
   /**
    * What the notification is about, such as `{ kind: 'source', id: '…' }`, so that a page can filter without a look at
@@ -29,12 +30,14 @@ export type PublishUserEvent = (
   userId: string | number | bigint, type: string, payload?: unknown, options?: UserEventOptions
 ) => Promise<string | null>
 
+/** Adds notifications to users' streams, and publishes them. */
 export interface UserPublisher {
   publishUserEvent: PublishUserEvent
   /** Takes no more. Resolves when all that it has taken is answered. */
   close (): Promise<void>
 }
 
+/** Whether, and for how long, notifications are kept. */
 export interface UserPublisherOptions {
   notifications: boolean
   /** About how many entries a stream keeps. */
@@ -61,6 +64,7 @@ const POSTPONE_MS = GRACE_MS / 2
 const MAX_POSTPONED = 10_000
 const HOUR_MS = 3_600_000
 
+/** Batches the notifications of one turn of the event loop. */
 export function createNotificationPublisher (
   redis: Redis, publisher: Publisher, log: RateLimitedLogger, options: UserPublisherOptions
 ): UserPublisher {

@@ -31,6 +31,7 @@ export interface Notifications {
   close (): Promise<void>
 }
 
+/** What the notifications are built on. */
 export interface NotificationsParts {
   redis: Redis
   publisher: Publisher
@@ -42,6 +43,7 @@ export interface NotificationsParts {
 /** Redis answers them one after another; more would only wait there. */
 const MAX_CONCURRENT_READS = 64
 
+/** Puts the parts of the notifications together: publisher, tasks, approvals, readers. */
 export function createNotifications (
   { redis, publisher, subscriber, log, publicError }: NotificationsParts, options: JournalOptions
 ): Notifications {

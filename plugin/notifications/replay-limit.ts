@@ -3,6 +3,7 @@ import { replaysKey } from '../wire/names.js'
 import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 import { ask, type Redis } from '../redis/commands.js'
 
+/** How many replays a user has. */
 export interface ReplayBudgetOptions {
   /** How many replays a user has within `replayWindowMs`; 0: no limit. */
   maxReplaysPerUser: number
@@ -26,6 +27,7 @@ if left < 0 then
 end
 return {spent, left}`
 
+/** Counts replays in Redis, over all processes. */
 export function createReplayLimit (
   redis: Redis, log: RateLimitedLogger, { maxReplaysPerUser, replayWindowMs }: ReplayBudgetOptions
 ): SpendReplay {

@@ -4,6 +4,7 @@ import { publicText, type PublicTextContext } from '../public-error.js'
 import { isEventType } from '../wire/text.js'
 import type { PublishUserEvent, UserEventOptions } from './notification-publisher.js'
 
+/** What `trackTask` tells of the task. */
 export interface TaskOptions extends UserEventOptions {
   userId: string | number | bigint
   /**
@@ -27,12 +28,14 @@ export type ReportProgress = (progress: unknown) => void
  */
 export type TrackTask = <T>(options: TaskOptions, work: (progress: ReportProgress) => T | Promise<T>) => Promise<T>
 
+/** What tasks need of their process. */
 export interface TaskContext extends PublicTextContext {
   publishUserEvent: PublishUserEvent
   progressMs: number
   maxPayloadBytes: number
 }
 
+/** Publishes a task's states by `publishUserEvent`. */
 export function createTrackTask (context: TaskContext): TrackTask {
   return async ({ userId, type, scope, taskId = v7() }, work) => {
     async function tell (stage: string, payload: object): Promise<void> {

@@ -5,6 +5,7 @@ import Postgrator from 'postgrator'
 import { DatabaseNewerError, InvalidOptionError, MigrationFailedError } from '../errors.js'
 import { release, acquire } from '../postgres/pool.js'
 
+/** Which tables, and which version. */
 export interface MigrateOptions {
   /** The version to go to, upwards or down. Default: the newest. 0 drops the journal with all it holds. */
   to?: number
@@ -12,6 +13,7 @@ export interface MigrateOptions {
   schema?: string
 }
 
+/** The versions before and after. */
 export interface Migrated {
   from: number
   to: number

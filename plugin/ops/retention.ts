@@ -1,11 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Journal } from '../postgres/journal.js'
 
+/** What `cleanup` deletes. */
 export interface CleanupOptions {
   /** Events, and messages that have none left, are deleted once they are older; whole days, at least 1. */
   olderThanDays: number
 }
 
+/** How many rows were deleted. */
 export interface Cleaned {
   events: number
   messages: number

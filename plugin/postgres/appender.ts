@@ -41,6 +41,7 @@ export interface EventGroup<Event extends NumberedEvent = NumberedEvent> {
  */
 export type Refusal = 'missing' | 'fenced' | 'stopped' | 'ended'
 
+/** Why a group is not in the journal. */
 export type Refused = { reason: Refusal | 'locked' } | { reason: 'taken', lastNo: number }
 
 /** A row that stands where an event was looked for. */
@@ -81,6 +82,7 @@ export interface Appender {
   ): Promise<{ taken: TakenRow[], newest: Map<string, number> }>
 }
 
+/** Calls the journal's functions on one client. */
 export function createAppender (connection: Connection): Appender {
   return {
     async append (groups, lockTimeoutMs, careful) {

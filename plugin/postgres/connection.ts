@@ -4,7 +4,9 @@ import { failureKind, isUnsure, NotSentError } from './failures.js'
 import type { JournalStatements, StatementName } from './statements.js'
 import type { Greet } from './timeline.js'
 
+/** A value as the server sends it. */
 export type Value = string | null
+/** A row, column by column. */
 export type ArrayRow = [Value, ...Value[]]
 
 /** Every column arrives as the text that Postgres sent: a payload is never parsed on its way to a reader. */

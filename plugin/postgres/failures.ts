@@ -34,6 +34,7 @@ const PERMANENT_CODES = new Set([
   '42601' // not this code's SQL
 ])
 
+/** What the failure of a statement means; see FailureKind. */
 export function failureKind (error: unknown): FailureKind {
   const code = sqlState(error)
   if (code === undefined) return 'transient' // no answer from a server: the socket, the pool, the client library
@@ -71,6 +72,7 @@ export function isUnsure (error: unknown): boolean {
   return code === undefined ? !(error instanceof NotSentError) : NO_ANSWER.test(code)
 }
 
+/** The SQLSTATE of pg's error; `undefined` when no server has answered. */
 export function sqlState (error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error) || !('severity' in error)) return undefined
   return typeof error.code === 'string' ? error.code : undefined

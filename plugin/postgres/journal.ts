@@ -77,6 +77,7 @@ export interface Journal {
  */
 const RETENTION_LOCK = 0x726574656e74696fn
 
+/** The journal on this connection. */
 export function createJournal (connection: PooledConnection, scripts: Scripts): Journal {
   const appenders = new WeakMap<Connection, Appender>()
 

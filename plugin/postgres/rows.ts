@@ -32,11 +32,13 @@ export interface FramesRead {
   state: ReadState | null
 }
 
+/** `state`: `null` when the message was deleted. */
 export interface RowsRead {
   rows: JournalRow[]
   state: ReadState | null
 }
 
+/** A message's row, as routes show it to the app. */
 export interface MessageRow {
   messageId: string
   userId: string | null
@@ -51,6 +53,7 @@ export interface MessageState extends MessageRow, ReadState {
   lastNo: number | null
 }
 
+/** A lease, and where the message's events go on. */
 export interface OpenedMessage {
   epoch: number
   /** When its row was made, in s. Tells it from a message of the same id that was deleted. */
@@ -129,6 +132,7 @@ export interface Candidate {
   newest: (Pick<JournalRow, 'eventType' | 'payload'> & { ageMs: number }) | null
 }
 
+/** One look for messages without a producer. */
 export interface Look {
   /** The database's time, in ms. */
   nowMs: number
@@ -137,6 +141,7 @@ export interface Look {
   next: string | null
 }
 
+/** The right to produce a message; it is lost when the row has another epoch. */
 export interface Lease {
   messageId: string
   epoch: number

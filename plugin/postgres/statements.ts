@@ -10,12 +10,14 @@ export interface Statement {
   text: string
 }
 
+/** The prepared statements. */
 export type StatementName =
   'appendOne' | 'append' | 'appendSome' | 'fence' | 'findTaken' | 'readFrames' | 'readFramesInParts' | 'readPage' |
   'findMessage' | 'findLatest' | 'openMessage' | 'makeMessage' | 'deleteMessage' | 'lockOpened' | 'touch' |
   'inspect' | 'lookForDead' | 'end' | 'claim' | 'insertEnd' | 'renew' | 'deleteEvents' | 'lockOld' |
   'deleteMessages' | 'countMessages' | 'isCounted' | 'setCounted'
 
+/** Each with a name that is unique to its text. */
 export type JournalStatements = Record<StatementName, Statement>
 
 /** SQL without parameters. The ids must be canonical UUIDs, and the numbers numbers: they stand in the text. */
@@ -38,6 +40,7 @@ export interface Scripts {
   heartbeat (leases: readonly Lease[], used: readonly Lease[], agoMs: number, handOver: boolean): string
 }
 
+/** The names of the tables and functions, quoted, with their schema where there is one. */
 export interface Tables {
   messages: string
   events: string
@@ -76,6 +79,7 @@ const age = (time: string): string => `(extract(epoch from now() - ${time}) * 10
 
 const interval = (ms: string): string => `make_interval(secs => ${ms}::float8 / 1000)`
 
+/** The prepared statements for these tables. */
 export function createStatements (tables: Tables): JournalStatements {
   const { messages, events, state, fn } = tables
   const texts: Record<StatementName, string> = {
@@ -229,6 +233,7 @@ export function createStatements (tables: Tables): JournalStatements {
   return Object.fromEntries(entries) as JournalStatements // the keys are those of `texts`
 }
 
+/** The scripts for these tables. */
 export function createScripts ({ messages, events }: Tables): Scripts {
   // FOR UPDATE by itself gets along with table locks that keep producers from writing their heartbeats
   const lockTable = (skip: boolean): string => `lock table ${messages} in row exclusive mode${skip ? ' nowait' : ''}`

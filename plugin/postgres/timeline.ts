@@ -27,6 +27,7 @@ const UNSUPPORTED = ['42883', '42501', '0A000']
 /** A standby has no timeline to write on; the tables may not be there yet. */
 const NOT_YET = ['55000', '42P01', '3F000']
 
+/** Compares the server's timeline with the one in `state`. */
 export function createGreet ({ messages, events, state }: Tables, timeoutMs: number, log: RateLimitedLogger): Greet {
   const limits = {
     types: { getTypeParser: () => (value: string) => value },

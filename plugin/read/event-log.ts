@@ -14,6 +14,7 @@ export interface EventLog<Position> {
   isNext (cursor: Position, position: Position): boolean
 }
 
+/** Entries behind a cursor, in order, as frames. */
 export interface Page<Position> {
   /** The rows' frames, one after another; without rows there are none. */
   frames: readonly Buffer[]

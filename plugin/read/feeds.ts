@@ -11,6 +11,7 @@ export interface Feeds<Position> {
   release (feed: Feed<Position>): void
 }
 
+/** Makes a feed with the first viewer of a key, and drops it with the last. */
 export function createFeeds<Position> (context: FeedContext<Position>): Feeds<Position> {
   const feeds = new Map<string, Feed<Position>>()
   return {

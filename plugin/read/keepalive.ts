@@ -1,3 +1,4 @@
+/** An open response. */
 export interface KeptAlive {
   keepalive (): void
   /** The timer's own. */

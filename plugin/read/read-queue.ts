@@ -26,6 +26,7 @@ interface Waiter {
   enter (hasPlace: boolean): void
 }
 
+/** Runs at most `maxConcurrent` reads at once. */
 export function createReadQueue (maxConcurrent: number, log: RateLimitedLogger): ReadQueue {
   const closing = new AbortController()
   setMaxListeners(0, closing.signal) // one for each read that waits to be tried again

@@ -11,6 +11,7 @@ export interface Sink {
   end (): void
 }
 
+/** Where a tail begins, and how far it reads. */
 export interface TailStart<Position> {
   /** The cursor of the reader. */
   start: Position

@@ -6,6 +6,7 @@ import { createKeepaliveTimer } from './keepalive.js'
 import type { TailStart } from './tail.js'
 import { Viewer, type OpenResponse, type ViewerContext } from './viewer.js'
 
+/** The times of open responses. */
 export interface ViewersOptions {
   keepaliveMs: number
   /** The mean of the wait that clients are told to keep before they reconnect, in ms. */
@@ -26,6 +27,7 @@ export interface Viewers {
   close (): void
 }
 
+/** Opens viewers, and closes all of them. */
 export function createViewers (options: ViewersOptions): Viewers {
   const { retryMs, stallTimeoutMs } = options
   const keepalives = createKeepaliveTimer<OpenResponse>(options.keepaliveMs)

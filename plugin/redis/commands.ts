@@ -4,6 +4,7 @@ import type {} from '@fastify/redis'
 /** The client that @fastify/redis decorates the app with; a Cluster may stand in its place. */
 export type Redis = FastifyInstance['redis'][string]
 
+/** A command of Redis with its arguments. */
 export type Command = [name: string, ...args: Array<string | number>]
 
 /** Of each client: the commands that were given up, and that ioredis keeps until it has their answers. */
@@ -11,6 +12,7 @@ const givenUp = new WeakMap<Redis, number>()
 /** From so many on, Redis is taken for frozen, and is sent no more. */
 const MAX_GIVEN_UP = 10_000
 
+/** Whether the client is of a Redis Cluster. */
 export function isCluster (redis: Redis): boolean {
   return redis.isCluster
 }
@@ -32,6 +34,7 @@ export async function askAll (redis: Redis, timeoutMs: number, commands: readonl
   return answers.map(([error, answer]) => error ?? answer)
 }
 
+/** The answers of a pipeline, each an error or a value. */
 export async function execute (
   pipeline: ReturnType<Redis['pipeline']>
 ): Promise<Array<[error: Error | null, answer: unknown]>> {

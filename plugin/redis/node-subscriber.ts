@@ -12,6 +12,7 @@ export interface Dialect {
   group (topics: string[]): Iterable<string[]>
 }
 
+/** Pub/sub of a single server. */
 export const PLAIN: Dialect = {
   event: 'message',
   subscribe: async (connection, topics) => await connection.subscribe(...topics),
@@ -30,6 +31,7 @@ export const SHARDED: Dialect = {
   group: bySlot
 }
 
+/** What the subscriber's owner is told. */
 export interface NodeSubscriberEvents {
   /** `healthy` has changed. */
   onHealth (): void
@@ -37,6 +39,7 @@ export interface NodeSubscriberEvents {
   onMoved? (): void
 }
 
+/** A subscriber on one connection. */
 export interface NodeSubscriber extends Subscriber {
   /** Sends again what was refused. */
   retry (): void

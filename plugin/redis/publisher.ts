@@ -1,6 +1,7 @@
 import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 import { execute, isCluster, type Redis } from './commands.js'
 
+/** A hint for the subscribers of a topic. */
 export interface Publication {
   topic: string
   envelope: string
@@ -25,6 +26,7 @@ const MAX_UNANSWERED = 10_000
 const SCRIPT_FROM = 16
 const PUBLISH_ALL = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end"
 
+/** Publishes by the app's own client. */
 export function createPublisher (redis: Redis, log: RateLimitedLogger): Publisher {
   let unanswered = 0
   let closed = false

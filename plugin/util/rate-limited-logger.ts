@@ -12,6 +12,7 @@ export interface RateLimitedLogger {
 
 const INTERVAL_MS = 1_000
 
+/** Limits each kind of line by itself. */
 export function createRateLimitedLogger (logger: FastifyBaseLogger): RateLimitedLogger {
   const kinds = new Map<string, { writtenAt: number, suppressed: number }>()
 

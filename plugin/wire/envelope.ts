@@ -23,10 +23,12 @@ export interface Envelope {
 /** The largest number in `message_events.sequence_no`: https://www.postgresql.org/docs/current/datatype-numeric.html */
 export const MAX_SEQUENCE_NO = 2_147_483_647
 
+/** Whether the value fits the column `sequence_no`. */
 export function isSequenceNo (value: unknown): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_SEQUENCE_NO
 }
 
+/** The text that is published, on one line. */
 export function encodeEnvelope ({ messageId, sequenceNo, eventType, payload, committed, ends }: Envelope): string {
   const end = ends === undefined ? '' : `,"ends":"${ends}"`
   const type = JSON.stringify(eventType)

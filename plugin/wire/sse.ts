@@ -6,6 +6,7 @@
 const LINE_BREAK = /\r\n|\r|\n/g
 const UNSAFE_NAME = /[\r\n\0]/
 
+/** An SSE event. */
 export interface Frame {
   /** Text of any shape; each of its lines becomes one `data:` line. */
   data: string
@@ -33,6 +34,7 @@ function isOneLine (text: string): boolean {
   return !text.includes('\n') && !text.includes('\r')
 }
 
+/** A comment, which clients pass over. */
 export const KEEPALIVE = Buffer.from(': keepalive\n\n')
 
 /** There are no notifications. */

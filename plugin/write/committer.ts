@@ -2,6 +2,7 @@ import type { Journal } from '../postgres/journal.js'
 import { createLane } from './lane.js'
 import type { Outcome, PendingEvent } from './line.js'
 
+/** How long events wait, and how many. */
 export interface CommitterOptions {
   /** How long an event that was not sent, or was refused, may wait for the database, in ms. */
   writeRetryMs: number
@@ -11,6 +12,7 @@ export interface CommitterOptions {
   maxPendingBytes: number
 }
 
+/** Brings events into the journal. */
 export interface Committer {
   /**
    * Takes an event into its message's line. Events of one message are committed in the order of these calls.

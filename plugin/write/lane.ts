@@ -5,6 +5,7 @@ import { fenceOf, Line, type Outcome, type PendingEvent, type PendingGroup, type
 import { failureKind, isUnsure } from '../postgres/failures.js'
 import { rowFinder, isSame } from './sequence.js'
 
+/** What a lane writes to, and whom it answers. */
 export interface LaneOptions {
   journal: Journal
   settle (event: PendingEvent, outcome: Outcome): void
@@ -14,6 +15,7 @@ export interface LaneOptions {
   maxDoubtMs: number
 }
 
+/** Takes the events of some of the messages. */
 export interface Lane {
   add (event: PendingEvent): void
   /** Answers what has waited for too long. Returns the time at which the next one will have. */

@@ -153,6 +153,7 @@ export class Line {
   }
 }
 
+/** A fence for the event that covers another one, too. */
 export function fenceOf ({ messageId, writer, sequenceNo }: PendingEvent, other: Fence | null): Fence {
   return { messageId, epoch: writer?.epoch ?? null, sequenceNo: Math.max(sequenceNo, other?.sequenceNo ?? sequenceNo) }
 }

@@ -45,6 +45,7 @@ export type Reason = Exclude<Outcome['kind'], 'committed'>
 /** The number is the one that the row got; `null`: there is no row, and `reason` says why. */
 export type OnRecorded = (sequenceNo: number | null, reason: Reason | null) => void
 
+/** Turns calls into events with text, and outcomes into log lines and hints. */
 export interface Recorder {
   recordEvent: RecordEvent
   /** Calls back exactly once; never throws. */
@@ -60,6 +61,7 @@ const MAX_OWN_NO = 2_000_000_000
 /** Lines about messages that do not exist are written once each; this many are remembered. */
 const MAX_KNOWN_MISSING = 1_000
 
+/** What a recorder writes to. */
 export interface RecorderParts {
   committer: Committer
   publisher: Publisher
@@ -68,6 +70,7 @@ export interface RecorderParts {
   log: RateLimitedLogger
 }
 
+/** Records through `committer`, and publishes through `publisher`. */
 export function createRecorder (
   { committer, publisher, terminalTypes, logger, log }: RecorderParts, { maxPayloadBytes }: { maxPayloadBytes: number }
 ): Recorder {
