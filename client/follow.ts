@@ -125,7 +125,7 @@ export async function follow<Result extends object> (
       if (!(outcome instanceof JournalClientError)) return outcome
       await authenticate(outcome)
       over.throwIfAborted()
-      const [told, backoff] = policy.nextDelays(outcome)
+      const [told, backoff] = policy.delays(outcome)
       await sleep(told, false) // the server knows why
       await sleep(wokenEarly ? 0 : backoff - told, true)
       wokenEarly = false

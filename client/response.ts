@@ -9,7 +9,7 @@ export function isEventStream ({ ok, headers }: Response): boolean {
 
 /** The error of a request that got no answer, or whose answer broke off. It has no status. */
 export function lost (cause?: unknown): JournalClientError {
-  return new JournalClientError('FST_JOURNAL_CLIENT_LOST', 'The connection was lost', null, null, cause)
+  return new JournalClientError('FST_JOURNAL_CLIENT_LOST', 'Connection lost', null, null, cause)
 }
 
 /**

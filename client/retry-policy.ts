@@ -4,7 +4,7 @@ import type { ConnectionOptions, Health } from './options.js'
 /** How a connection is doing, when to try again, and when to stop trying. */
 export interface RetryPolicy {
   /** The server's `retry:`, in ms. */
-  setServerRetry (retryMs: number): void
+  serverRetry (retryMs: number): void
   opened (): void
   /** An event has come that was not there before. */
   progressed (): void
@@ -16,7 +16,7 @@ export interface RetryPolicy {
    * How long to wait, in ms: what the server wants in any case, and what is wise. @throws JournalClientError after too
    * many errors.
    */
-  nextDelays (failure: JournalClientError): [toldMs: number, backoffMs: number]
+  delays (failure: JournalClientError): [toldMs: number, backoffMs: number]
   setHealth (health: Health): void
 }
 
@@ -41,7 +41,7 @@ export function createRetryPolicy ({
   }
 
   return {
-    setServerRetry (ms) { retryMs = ms },
+    serverRetry (ms) { retryMs = ms },
     opened () {
       openedAt = Date.now()
       say('healthy')
@@ -52,8 +52,8 @@ export function createRetryPolicy ({
       openedAt = Infinity
     },
     reset () { failures = 0 },
-    nextDelays (failure) {
-      // A browser that is offline costs no policy: `online` will tell
+    delays (failure) {
+      // While the browser is offline nothing counts: `online` will tell
       if (globalThis.navigator?.onLine !== false) errors++
       if (errors >= maxErrors) {
         const message = `Gave up after ${errors} errors: ${failure.message}`

@@ -38,7 +38,7 @@ export async function readEvents<Result extends object> (
     onComment (text) {
       if (outcome === undefined && !over.aborted) outcome = source.comment?.(text)
     },
-    onRetry: policy.setServerRetry,
+    onRetry: policy.serverRetry,
     onError ({ type, message }) {
       if (type === 'max-buffer-size-exceeded') {
         throw new JournalClientError('FST_JOURNAL_CLIENT_FRAME_TOO_LARGE', message)

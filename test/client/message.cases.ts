@@ -155,7 +155,7 @@ for (const overload of ['status', 'in-band'] as const) {
   })
 }
 
-/** The server asks for four seconds of policy, on average. */
+/** The server asks for a wait of four seconds, on average. */
 async function atOnce (...request: Parameters<typeof fetch>): Promise<Response> {
   const { body, status, headers } = await fetch(...request)
   const kept = new Headers(headers)

@@ -221,7 +221,7 @@ t.test('keepalives keep a connection', async (t) => {
   const { url, asked } = await startServer(t, async (response, request) => {
     await open(frame(0, {}))(response, request)
     const beat = setInterval(() => response.write(': keepalive\n\n'), 20)
-    await new Promise((resolve) => { setTimeout(resolve, 1_500) }) // twice the client's policy
+    await new Promise((resolve) => { setTimeout(resolve, 1_500) }) // twice as long as the client waits
     clearInterval(beat)
     response.end(last(1))
     await once(response, 'close')
