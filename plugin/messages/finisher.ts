@@ -7,13 +7,13 @@ import type { Terminal } from './terminal-events.js'
 import type { EndStatus } from '../wire/status.js'
 
 /**
- * Ends messages for producers that cannot, or should not, do it themselves. Whether it comes to that is decided under
- * the message's row, in the transaction that writes: however many processes try, one terminal event is written.
+ * Ends messages for producers that cannot, or should not, do it themselves. It decides under the message's row lock, in
+ * the transaction that writes. So one terminal event is written, however many processes try.
  */
 export interface Finisher {
   /**
-   * Does what `decide` says, and publishes it. `skipLocked`: somebody else's lock on the row is not waited for. Rejects
-   * with pg's error.
+   * Carries out what `decide` returns, and publishes it. `skipLocked`: does not wait for somebody else's lock on the
+   * row. Rejects with pg's error.
    */
   finish (messageId: string, skipLocked: boolean, decide: (message: LockedMessage) => Decision): Promise<Decided>
 }
@@ -50,7 +50,7 @@ export function endWith ({ status, error, eventType, payload }: Terminal): Decis
   }
 }
 
-/** The newest event is what has ended the message: it gets its status, and no event. */
+/** Gives the message its status and no event, because the newest event has ended it. */
 export function endAsItIs (newest: JournalRow, status: EndStatus, error: string | null): Decision {
   return { kind: 'end', status, error, event: newest, fence: false }
 }

@@ -23,19 +23,19 @@ export interface JudgeParts {
 export type Judge = () => Promise<void>
 
 /**
- * A share of `producerIdleMs`: whether the row of a message without a sign of life for so long is locked, is looked at
- * from then on.
+ * A share of `producerIdleMs`. A message that has given no sign of life for so long is checked for a lock on its row.
  */
 const SUSPECT_SHARE = 2 / 3
-/** What a producer is given at least to show that it lives, unless `producerIdleMs` is short. */
+/** The shortest grace for producers, in ms, unless `producerIdleMs` is shorter. */
 const MIN_GRACE_MS = 10_000
 
 /**
- * A sign of life is a heartbeat or a new row, by the database's clock. Nobody who lives may be judged dead, so that
- * there are times at which nobody is judged, until producers have had the time for one more heartbeat:
- * - the judge has just started, or has not looked for more than two of its periods: it, or the database, was away;
+ * A sign of life is a heartbeat or a new row, by the database's clock. A living producer must never be judged dead. So
+ * judging pauses, until producers have had time for one more heartbeat, when
+ * - the judge has just started, or has not looked for more than two of its periods: the process or the database was
+ *   away;
  * - the database's clock has stepped, in either direction;
- * - for one message: its row is locked, and its producer cannot write its heartbeat.
+ * - for one message: its row is locked, and its producer cannot write a heartbeat.
  */
 export function createJudge (
   { journal, finisher, producers, terminalTypes, log }: JudgeParts, options: JournalOptions
@@ -48,12 +48,12 @@ export function createJudge (
   let graceEnds = 0
   /** Messages whose row was found locked, and until when they are not judged. */
   const reprieved = new Map<string, number>()
-  /** How far the messages that never had a heartbeat have been looked through. */
+  /** Where the next look at messages without any heartbeat begins. */
   let after: string | null = null
 
   function isDead ({ heartbeatAgeMs, touchedAgeMs, newest }: LockedMessage): boolean {
     const newestAgeMs = newest?.ageMs ?? Infinity
-    // A row from the future tells nothing, since its age is not known. Where there are heartbeats, a newer one does.
+    // A row from the future says nothing, because its age is unknown. Where there are heartbeats, they decide
     if (heartbeatAgeMs !== null) {
       return Math.min(heartbeatAgeMs, newestAgeMs < 0
         ? Infinity
@@ -75,7 +75,7 @@ export function createJudge (
     return takeOver === undefined ? endWith(STALE) : { kind: 'claim' }
   }
 
-  /** One message that cannot be judged is no reason not to judge the others. */
+  /** Judges one message. A failure is logged, and does not stop the others from being judged. */
   async function judge (candidate: Candidate, nowMs: number): Promise<void> {
     await decideOn(candidate, nowMs).catch((error: unknown) => {
       log.error('judge', { messageId: candidate.messageId, err: error }, 'journal: a message could not be judged')
@@ -122,7 +122,7 @@ export function createJudge (
     }
   }
 
-  /** Those of the suspects whose row is locked are not judged for a while. */
+  /** Postpones the judgement of suspects whose row is locked. */
   async function reprieveLocked (suspects: readonly Candidate[], nowMs: number): Promise<void> {
     if (suspects.length === 0) return
     const free = await journal.findFree(suspects.map(({ messageId }) => messageId))
@@ -154,7 +154,7 @@ export function createJudge (
       !due.includes(candidate)), nowMs)
     await Promise.all(due.map(async (candidate) => { await judge(candidate, nowMs) }))
     const silent = candidates.filter(({ heartbeatAgeMs }) => heartbeatAgeMs !== null && heartbeatAgeMs >= suspectMs)
-    // There may be more of them, and the rows of those may be locked too
+    // When the list is full there may be more suspects, and their rows may be locked, too
     if (silent.length >= MAX_CANDIDATES && reprieved.size > 0) graceEnds = nowMs + graceMs
   }
 

@@ -8,7 +8,7 @@ import type { TerminalTypes } from '../wire/terminal-types.js'
 /** The cursor of a reader that has nothing yet. */
 export const START = -1
 
-/** What one read gives at most; it bounds what a reader that has stopped reading costs. */
+/** The most that one read returns. It bounds the memory of a reader that does not read. */
 interface PageLimits {
   rows: number
   /** Of the frames. */
@@ -16,11 +16,11 @@ interface PageLimits {
 }
 
 const PAGE: PageLimits = { rows: 512, bytes: 112 * 1024 }
-/** For a reader that keeps pace, the fewer reads the faster. */
+/** For a reader that keeps pace: fewer reads are faster. */
 const LARGE_PAGE: PageLimits = { rows: 2_048, bytes: 448 * 1024 }
 /** Rows are not all of one size. */
 const FILL = 0.9
-/** A part of a large page: strings of 128 KiB and more are kept by V8 until a full collection. */
+/** A part of a large page. V8 keeps strings of 128 KiB and more until a full collection. */
 const PART: PageLimits = { rows: 256, bytes: 64 * 1024 }
 const DATA = 'data: '
 const ID = '\nid: '
@@ -53,8 +53,8 @@ export function createMessageFrames (
   }
 
   /**
-   * `last`: the page's last row. A message that was deleted has not ended: who compares the viewers with the journal
-   * says so.
+   * What a page says of the message's end. `last`: its last row. A deleted message counts as not ended; the reconciler
+   * ends its readers.
    */
   function pageEnd (
     state: ReadState | null, last: Pick<JournalRow, 'eventType' | 'payload'> | null
@@ -63,7 +63,7 @@ export function createMessageFrames (
     if (state === null) return { terminal, ends: null, typeEnds: false }
     const { status, isLeased, endedNo } = state
     if (status === 'streaming') return { terminal, ends: null, typeEnds: !isLeased }
-    // A status without a terminal event is still to get one
+    // A status without a terminal event will still get one
     return { terminal, ends: endedNo === null ? null : status, typeEnds: status }
   }
 
@@ -72,12 +72,12 @@ export function createMessageFrames (
     return !text.includes('\r') && countLines(text) === rows * linesPerFrame
   }
 
-  /** How many rows are asked for, if the next ones are as large as the last. */
+  /** How many rows to ask for, if they are as large as the last ones. */
   function rowsWithin ({ rows, bytes }: PageLimits): number {
     return Math.min(rows, Math.ceil(bytes * FILL / frameBytes))
   }
 
-  /** As many of them as fit in a page: the rows may be larger than those that were read before. */
+  /** The rows that fit in a page. They may be larger than those before. */
   function countFitting (frames: readonly Buffer[], rows: number, limit: number): number {
     let bytes = frames.reduce((sum, { length }) => sum + length, 0)
     frameBytes = bytes / rows
@@ -86,7 +86,7 @@ export function createMessageFrames (
     return count
   }
 
-  /** Whether these are all, the next read says. */
+  /** The next read tells whether these are all */
   async function readRows (messageId: string, cursor: number, isRetry: boolean): Promise<Page<number>> {
     const { rows, state } = await journal.readPage(messageId, cursor, PAGE.rows, PAGE.bytes, isRetry)
     const last = rows.at(-1) ?? null

@@ -22,35 +22,39 @@ export interface MessageContext extends PublicTextContext {
   terminalTypes: TerminalTypes
   /** How long a status without an event is tried to be written, in ms. */
   writeRetryMs: number
-  /** Called once: the message has ended, or is somebody else's. */
+  /** Called once, when the message has ended or is somebody else's. */
   onClosed: (message: Message) => void
 }
 
-/** A message and what the server alone may do with it. */
+/** A message with what only the library may do. */
 export interface OwnedMessage extends Message {
   readonly epoch: number
   readonly createdAt: string
-  /** Something was recorded, a producer runs, or it was touched: its lease is renewed. */
+  /** Whether its lease is renewed: something was recorded, a producer runs, or it was touched. */
   readonly isUsed: boolean
-  /** A producer runs: the lease is renewed. */
+  /** Marks it as used, because a producer runs. */
   use (): void
-  /** Ends it when the database, too, has seen nothing of it for so many ms. Rejects with pg's error. */
+  /**
+   * Ends it if neither this process nor the database has seen a sign of it for `silenceMs`. Rejects with pg's error.
+   */
   endIfSilent (silenceMs: number): Promise<void>
   /**
-   * The producer has returned, or thrown `failure.error`. A terminal event that it has recorded last is the message's
-   * last one.
+   * Called when the producer has returned, or thrown `failure.error`. A terminal event that it recorded last ends the
+   * message.
    */
   conclude (failure?: { error: unknown }): Promise<void>
   /** Tells the producer to stop. What it still records is recorded. */
   abort (reason: Error): void
-  /** The message is not this producer's any more: nothing is recorded from now on, and the signal aborts. */
+  /**
+   * Called when the message is not this producer's any more. Nothing is recorded from then on, and the signal aborts.
+   */
   lose (reason: Error): void
 }
 
 const STATUS_RETRY_MS = 250
 const LOST: ReadonlySet<Reason> = new Set<Refusal>(['missing', 'fenced', 'stopped', 'ended'])
 
-/** The message that a successful `openMessage`, or a takeover, stands for. */
+/** Creates the handle of a message that this process has opened or taken over. */
 export function createMessage (
   identity: { messageId: string, userId: string | null }, opened: OpenedMessage, context: MessageContext
 ): OwnedMessage {
@@ -96,7 +100,7 @@ export function createMessage (
     })
   }
 
-  /** What the types of an event say of the end. A payload that was recorded may throw when it is read again. */
+  /** The status that an event's types stand for. Reading the payload again may throw. */
   function statusOf (eventType: string, payload: unknown): EndStatus | null {
     try {
       const { type } = Object(isPlainObject(payload) ? payload : {}) as { type?: unknown }
@@ -122,7 +126,10 @@ export function createMessage (
     return completed()
   }
 
-  /** `plain` is what is written when the payload cannot be: readers must not wait for an end that cannot come. */
+  /**
+   * Writes the terminal event, or `plain` in its place if the database cannot hold it. Otherwise readers would wait for
+   * ever.
+   */
   async function finish (terminal: Terminal, plain: Terminal): Promise<boolean> {
     if (ended) return false
     ended = true
@@ -138,7 +145,8 @@ export function createMessage (
   }
 
   /**
-   * The status alone, since the last event says it. `false`: something stands behind that, or the database stays away.
+   * Writes the status alone, because the last event is a terminal one. `false`: another event follows it, or the
+   * database is away.
    */
   async function finishAsItIs (status: EndStatus, error: string | null): Promise<boolean> {
     const deadline = performance.now() + context.writeRetryMs
@@ -226,7 +234,7 @@ export function createMessage (
       await (failure === undefined ? message.end() : message.fail(failure.error))
     },
     abort (reason) { controller.abort(reason) },
-    // Of a message that its producer has ended, the answer to that end says whether it was lost before
+    // If its producer has ended it, the answer to that end tells whether it was lost before
     lose (reason) { if (!ended) lose(reason) }
   }
   return message

@@ -19,18 +19,18 @@ import { createStopper, type Stopper } from './stop.js'
 import type { Subscriber } from '../redis/topic.js'
 import { createTerminalTypes, type TerminalTypes } from '../wire/terminal-types.js'
 
-/** The first pipe: messages, in the journal. */
+/** The messages: written to, and read from, the journal. */
 export interface Messages {
   recordEvent: RecordEvent
   producers: Producers
   stopper: Stopper
   feeds: Feeds<number>
   terminalTypes: TerminalTypes
-  /** One of the bounded reads, which is not tried again. */
+  /** Reads the message within `maxConcurrentReads`. A failure is not retried. */
   findMessage: Journal['findMessage']
   /**
-   * Finds what the readers of this process were not told of, and ends messages that have a status without an end. Never
-   * rejects.
+   * Finds what the readers of this process have missed, and ends messages that have a status without a terminal event.
+   * Never rejects.
    */
   reconcile (): Promise<void>
   /** Ends, or takes over, messages that have lost their producer. */
@@ -53,7 +53,7 @@ export interface MessagesParts {
   onOpened: (message: OwnedMessage) => void
 }
 
-/** Where a process that shuts down tells the others that its messages can be taken over. A hint like any other. */
+/** The topic on which a process that shuts down tells the others to take its messages over. A hint like any other. */
 export const HANDOVER_TOPIC = 'journal:handover'
 
 /** Puts the parts of the messages together: recorder, producers, readers, judge. */

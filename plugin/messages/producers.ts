@@ -20,16 +20,19 @@ import { userIdText } from '../user-id.js'
 
 /** What `openMessage` opens. */
 export interface OpenMessageOptions {
-  /** Whose message it is; `null` or left out: nobody's, which only an app with `identify: false` lets anyone read. */
+  /**
+   * Whose message it is. Without it the message is nobody's, and only an app with `identify: false` or an `authorize`
+   * of its own lets anyone read it.
+   */
   userId?: string | number | bigint | null
   /**
-   * A UUID, the client's own perhaps; one that exists is continued after its last event, and its older writer fenced.
-   * Left out: a new one.
+   * A UUID, perhaps chosen by the client. An existing message is continued after its last event, and its previous
+   * writer fenced. Default: a new UUID.
    */
   messageId?: string
   /**
-   * What to do with a message that exists: continue it (the default), or refuse with MessageExistsError. A request that
-   * a client sends again with the id it chose should refuse, so that no answer is produced twice.
+   * What to do if the message exists: continue it (the default), or reject with MessageExistsError. A request that
+   * clients may repeat with an id of their own should refuse, so that no answer is produced twice.
    */
   ifExists?: 'continue' | 'refuse'
 }
@@ -40,35 +43,36 @@ export type Produce = (message: Message) => unknown
 /** The messages that this process is producing. */
 export interface Producers {
   readonly size: number
-  /** The row of a message was locked when its lease was to be renewed: that should be tried again soon. */
+  /** Whether a lease could not be renewed, because its row was locked. It should be tried again soon. */
   readonly isBehind: boolean
   /**
-   * Makes the message's row, or takes the message over. A rejection means that nothing has happened, but for
+   * Creates the message, or takes over an existing one. When it rejects, nothing has happened, except with
    * OutcomeUnknownError.
    * @throws InvalidMessageIdError, InvalidUserIdError, NotOwnerError, MessageExistsError, ClosedError,
    * DatabaseUnavailableError with pg's error as its `cause`, or OutcomeUnknownError.
    */
   openMessage (options: OpenMessageOptions): Promise<Message>
-  /** A message that the journal has given to this process. */
+  /** Registers a message that the journal has given to this process. */
   adopt (identity: { messageId: string, userId: string | null }, opened: OpenedMessage): OwnedMessage
   /**
-   * Runs the producer, whoever reads; resolves when its terminal event is settled. Never rejects. A producer that
-   * shutdown interrupts gets no terminal event: its message is not finished, and another process may go on with it.
+   * Runs the producer, whether or not anybody reads. Resolves when its terminal event is settled. Never rejects. A
+   * producer that is interrupted by a shutdown gets no terminal event, because another process may go on with the
+   * message.
    */
   run (message: Message, produce: Produce): Promise<void>
-  /** The message was stopped under this epoch; its producer, if it runs here and is older, is told. */
+  /** Called when the message was stopped under this epoch. Tells an older producer of this process. */
   stopped (messageId: string, epoch: number): void
-  /** Somebody says that the message was stopped: the journal is asked, if its producer runs here. */
+  /** Called when somebody says that the message was stopped. Asks the journal, if its producer runs here. */
   check (messageId: string): void
-  /** Renews all leases in one statement; those that are lost are told. Never rejects. */
+  /** Renews all leases in one statement, and tells the producers that have lost theirs. Never rejects. */
   beat (): Promise<void>
   /** Ends the messages whose producers live and have recorded nothing for `producerSilenceMs`. Never rejects. */
   endSilent (): Promise<void>
   /** Aborts every message's signal. */
   close (): void
   /**
-   * Hands the messages over. Each lease runs out one `heartbeatMs` from now: until then another process may go on with
-   * the message; after that, its readers need not wait for longer. Never rejects. Resolves with whether there were any.
+   * Hands the messages over. Each lease runs out one `heartbeatMs` from now. Until then another process may go on with
+   * the message; after that, it ends. Never rejects. Resolves with whether there were any.
    */
   release (): Promise<boolean>
 }
@@ -92,7 +96,10 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
   let isBehind = false
   let closed = false
 
-  /** While COMMIT's answer is lost it is tried again: the token says whether the first try has done it. */
+  /**
+   * Opens the message. If the answer to COMMIT is lost, it tries again: the token tells whether the first try was
+   * committed.
+   */
   async function open (messageId: string, userId: string | null, mayContinue: boolean): Promise<OpenedMessage> {
     const token = randomUUID()
     const deadline = performance.now() + writeRetryMs
@@ -117,8 +124,8 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
   }
 
   /**
-   * The caller was told that the outcome is unknown: once it is known, nobody is to wait for a producer that there is
-   * not.
+   * Fails the message if it was opened although the caller was told that the outcome is unknown. Otherwise readers
+   * would wait for a producer that does not exist.
    */
   async function failIfOpened (messageId: string, token: string): Promise<void> {
     for (let retryMs = RETRY_MS; ; retryMs = Math.min(2 * retryMs, LAST_RETRY_MS)) {
@@ -146,7 +153,7 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
       onClosed: () => { if (messages.get(messageId) === message) messages.delete(messageId) }
     })
     const other = messages.get(messageId)
-    // Of two takeovers in one process, the answers may come in the other order
+    // The answers to two takeovers in one process may arrive in the other order
     if (other !== undefined && other.createdAt === message.createdAt && other.epoch > message.epoch) {
       message.lose(new FencedError(messageId))
       return message
@@ -157,7 +164,7 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
     return message
   }
 
-  /** Renews the leases of producers that there are, and asks about all. */
+  /** Renews the leases that are used, and asks about all of them. */
   async function heartbeat (
     wanted: readonly OwnedMessage[], others: readonly string[], agoMs: number, handOver: boolean
   ): Promise<void> {

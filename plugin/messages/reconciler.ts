@@ -19,19 +19,15 @@ export interface ReconcilerParts {
 }
 
 /**
- * Compares what the viewers of this process know with the journal, in one query for all of them. What pub/sub has lost
- * is found here, and so are messages that were deleted, or that have ended without saying so in the journal. Never
- * rejects.
+ * Compares what the viewers of this process know with the journal, in one query for all of them. It finds what pub/sub
+ * has lost, messages that were deleted, and messages with a status but no terminal event. Never rejects.
  */
 export function createReconciler (
   { journal, feeds, frames, finisher, terminalTypes, publicError, log }: ReconcilerParts
 ): () => Promise<void> {
   const gone = frames.encode({ type: 'error', error: 'The message does not exist any more.', code: 'message_missing' })
 
-  /**
-   * Some program has written the status. The newest event may be the one that ended the message; otherwise it gets one
-   * that is.
-   */
+  /** Another program has written the status. If the newest event is not a terminal one, the message gets one. */
   function settle ({ messageId, status, error, endedNo, newest }: LockedMessage): Decision {
     /* c8 ignore next -- somebody else must have opened or ended it since it was looked at */
     if (status === 'streaming' || endedNo !== null) return null

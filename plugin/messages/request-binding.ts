@@ -3,9 +3,9 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { OwnedMessage } from './message.js'
 
 /**
- * Ties the messages that a handler opens to its request. When the handler fails, those that it has not begun to produce
- * are failed durably with its error: their readers must not wait for a producer that never comes. Returns what is to be
- * called with each message that was opened.
+ * Ties the messages that a handler opens to its request. When the handler fails, the messages that it has not begun to
+ * produce are failed with its error, so that readers do not wait for them. Returns a function to call with each message
+ * that was opened.
  */
 export function bindToRequests (app: FastifyInstance): (message: OwnedMessage) => void {
   const storage = new AsyncLocalStorage<OwnedMessage[]>()
@@ -16,7 +16,7 @@ export function bindToRequests (app: FastifyInstance): (message: OwnedMessage) =
     opened.delete(request)
   }
 
-  // Not earlier: a body is read outside of the context of the request's first hooks
+  // Not earlier, because reading the body leaves the async context of the first hooks
   app.addHook('preHandler', (request, reply, done) => {
     const messages: OwnedMessage[] = []
     opened.set(request, messages)

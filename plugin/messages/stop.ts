@@ -6,14 +6,14 @@ import type { TopicListener } from '../redis/topic.js'
 import { STOPPED } from './terminal-events.js'
 
 /**
- * Where processes tell each other that a message was stopped. A hint like any other: a lost one is found with the next
- * heartbeat.
+ * The topic on which processes tell each other that a message was stopped. If a hint is lost, the next heartbeat finds
+ * the stop.
  */
 export const STOP_TOPIC = 'journal:stop'
 
 /** Stops messages on whatever node their producers run. */
 export interface Stopper extends TopicListener {
-  /** A message that is not streaming any more is left as it is. Rejects with pg's error. */
+  /** Stops the message, unless it has ended. Rejects with pg's error. */
   stop (messageId: string): Promise<void>
 }
 

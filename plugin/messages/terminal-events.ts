@@ -25,7 +25,7 @@ function interrupted (code: string, error: string): Terminal {
   }
 }
 
-/** Readers go by the `type`, so that the payload's own gives way. */
+/** The event of a completed message. A `type` in the payload is replaced, because readers go by it. */
 export function completed (payload?: object): Terminal {
   return {
     status: 'complete',
@@ -48,12 +48,12 @@ export function failed (text: string, cause: unknown): Terminal {
 
 const NOT_ASCII = /[^\x20-\x7e]/g
 
-/** The same in characters that every database can hold. */
+/** The same event in ASCII, which every database can hold. */
 export function inAscii (terminal: Terminal): Terminal {
   return { ...terminal, error: terminal.error?.replaceAll(NOT_ASCII, '?') ?? null }
 }
 
-/** What an app throws may be anything, and may throw again when it is looked at. */
+/** The text of what an app has thrown, which may be anything, and may throw when it is read. */
 export function reasonOf (cause: unknown): string {
   try {
     return String(cause instanceof Error ? cause.message : cause)
@@ -62,7 +62,7 @@ export function reasonOf (cause: unknown): string {
   }
 }
 
-/** For a row that says how the message ended while its journal does not. */
+/** The terminal event for a message whose row has a status but whose journal has no such event. */
 export function matching (status: EndStatus, publicError: string): Terminal {
   if (status === 'stopped') return STOPPED
   return status === 'complete' ? completed() : failed(publicError, publicError)

@@ -4,9 +4,9 @@ import type { Outcome, PendingEvent } from './line.js'
 
 /** How long events wait, and how many. */
 export interface CommitterOptions {
-  /** How long an event that was not sent, or was refused, may wait for the database, in ms. */
+  /** How long an event that was not sent, or was refused for the moment, is tried, in ms. */
   writeRetryMs: number
-  /** How long an event that was sent and not answered may wait until it has been looked for, in ms. */
+  /** How long an event that was sent and got no answer waits until it has been looked for, in ms. */
   maxDoubtMs: number
   /** How many bytes of payloads may wait in this process. */
   maxPendingBytes: number
@@ -19,27 +19,24 @@ export interface Committer {
    * `settle` gets `failed` at once when `maxPendingBytes` would be exceeded, or after `close`.
    */
   add (event: PendingEvent): void
-  /** Resolves when nothing waits any more. */
+  /** Resolves when no event waits. */
   drained (): Promise<void>
-  /**
-   * Answers all that waits: what was not looked for by now will not be. What is under way is answered when it fails, or
-   * has succeeded.
-   */
+  /** Answers all events that wait, without looking for them. Events under way are answered when their statement is. */
   close (): void
 }
 
 /** Two lanes: while one waits for its commit to reach the disk, the other's rows are being sent. */
 const LANES = 2
-/** How long a line may be kept without an event. */
+/** How long a line without events is kept, in ms. */
 const MAX_IDLE_MS = 10_000
-/** What an event costs beside its payload, so that a flood of empty ones is bounded too. */
+/** What an event costs beside its payload, in bytes. It bounds a flood of empty events. */
 const EVENT_OVERHEAD_BYTES = 256
 
 /**
- * Group commit. Events that arrive while a lane's INSERT is under way wait for it and share the next one; an event
- * that finds its lane idle is sent in the same turn of the event loop. No timer is involved unless a try has failed.
+ * Group commit. Events that arrive while a lane's INSERT is under way share the next one. An event that arrives at an
+ * idle lane is sent in the same turn of the event loop. Timers run only after a failure.
  *
- * What became of an event is said by Postgres alone. Only for how long to ask is a matter of timers.
+ * Postgres alone decides what became of an event. Timers decide how long to ask.
  */
 export function createCommitter (journal: Journal, options: CommitterOptions): Committer {
   let closed = false
@@ -59,8 +56,8 @@ export function createCommitter (journal: Journal, options: CommitterOptions): C
   }
 
   /**
-   * While nothing fails, this timer fires once in `writeRetryMs`, since deadlines come in the order of the calls; but
-   * soon enough that no line is kept for long without an event.
+   * While nothing fails, this timer fires once in `writeRetryMs`, because deadlines come in the order of the calls. It
+   * also fires every MAX_IDLE_MS, so that idle lines are dropped.
    */
   function watch (at: number): void {
     if (closed || at === Infinity || (timer !== undefined && timerAt <= at)) return
@@ -105,7 +102,7 @@ export function createCommitter (journal: Journal, options: CommitterOptions): C
   }
 }
 
-/** A UUID's last digits are random in every version that is in use. */
+/** The last digits of a UUID are random in every version in use. */
 function laneOf (messageId: string): number {
   return Number.parseInt(messageId.slice(-2), 16) % LANES
 }

@@ -9,7 +9,7 @@ import { rowFinder, isSame } from './sequence.js'
 export interface LaneOptions {
   journal: Journal
   settle (event: PendingEvent, outcome: Outcome): void
-  /** To have `expire` called at this time, on `performance.now()`'s clock, or earlier. */
+  /** Requests a call of `expire` at this time of `performance.now()`, or earlier. */
   watch (at: number): void
   writeRetryMs: number
   maxDoubtMs: number
@@ -18,9 +18,9 @@ export interface LaneOptions {
 /** Takes the events of some of the messages. */
 export interface Lane {
   add (event: PendingEvent): void
-  /** Answers what has waited for too long. Returns the time at which the next one will have. */
+  /** Answers the events whose time is over. Returns when the next one's is. */
   expire (): number
-  /** Answers all that is not under way. */
+  /** Answers all events that are not under way. */
   close (): void
 }
 
@@ -31,12 +31,12 @@ const MAX_BATCH_EVENTS = 1_000
 const MAX_BATCH_BYTES = 4 * 1024 * 1024
 const FIRST_RETRY_MS = 25
 const LAST_RETRY_MS = 1_000
-/** Whoever has less time left is given this. */
+/** The lock timeout of a batch whose events have less time left. */
 const MIN_LOCK_TIMEOUT_MS = 20
 
 /**
- * Writes the events of many messages, a batch at a time. A message whose row is locked steps aside, and the others go
- * on.
+ * Writes the events of many messages, one batch at a time. A message whose row is locked is held back, and the others
+ * go on.
  */
 export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }: LaneOptions): Lane {
   const lockTimeoutMs = lockTimeout(writeRetryMs)
@@ -45,14 +45,14 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
   let ready: Line[] = []
   let running = false
   let closed = false
-  /** Halved as long as batches fail for the sake of one event, until that one is found. */
+  /** Halved while a batch fails because of one event, until that event is found. */
   let maxEvents = MAX_BATCH_EVENTS
   let retryMs = FIRST_RETRY_MS
   let endPause = (): void => {}
   let holdTimer: NodeJS.Timeout | undefined
   let holdTimerAt = Infinity
 
-  /** After `close`, everything is late. */
+  /** After `close`, every deadline has passed. */
   function clock (): number {
     return closed ? Infinity : performance.now()
   }
@@ -76,7 +76,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     running = false
   }
 
-  /** The connection, the server or the moment is at fault. */
+  /** After a failure of the connection or the server: waits, with jitter, before the next try. */
   async function fail (error: Error): Promise<void> {
     for (const line of ready) {
       line.error ??= error
@@ -94,7 +94,9 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     retryMs = Math.min(retryMs * 2, LAST_RETRY_MS)
   }
 
-  /** One batch. Its events are taken once there is a connection: until then they can be answered. */
+  /**
+   * Sends one batch. Its events are taken only once there is a connection, because until then their time may run out.
+   */
   async function step (appender: Appender): Promise<void> {
     const now = clock()
     const settling = ready.findIndex((line) => !line.mustSettle(now))
@@ -177,8 +179,8 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
   }
 
   /**
-   * Looks for events that were refused: one that is in the table under its number is in the journal. The others get
-   * higher numbers, or are refused for good.
+   * Looks for events that were refused. An event whose row is in the table is committed. The others get higher numbers,
+   * or are refused for good.
    */
   async function judge (appender: Appender, problems: ReadonlyMap<PendingGroup, Problem>): Promise<void> {
     const groups = [...problems.keys()]
@@ -214,8 +216,8 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
   }
 
   /**
-   * The doubtful events of these lines. Once the message's number is raised over theirs, those that are not in the
-   * table cannot come into it any more.
+   * Settles the doubtful events of these lines: raises `last_no` over their numbers, so that no statement can still
+   * commit them, and looks for their rows.
    */
   async function settleDoubts (appender: Appender, settling: Line[]): Promise<void> {
     const fences = settling.flatMap((line) => line.fence() ?? [])
@@ -256,10 +258,10 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
   }
 
   /**
-   * An event that may not be in the journal any more; one that may be in it, or come into it, must be fenced off first.
+   * Refuses events that are not in the journal. Those that may be in it are fenced off first; `verdict` waits for that.
    */
   function refuse (line: Line, events: readonly PendingEvent[], verdict: Verdict): void {
-    // Nobody's statement can write for a message that is not there, or in the name of a lease that is over
+    // No statement can write for a message that does not exist, or with a lease that is over
     const isFinal = verdict.kind === 'missing' || verdict.kind === 'fenced'
     const refused = events.filter((event) => isFinal || event.doubtfulSince === null)
     if (refused.length < events.length) line.verdict = verdict
@@ -280,7 +282,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     wakeHeld(line.heldUntil)
   }
 
-  /** At this time, or earlier. */
+  /** Makes held lines ready at this time, or earlier. */
   function wakeHeld (at: number): void {
     if (closed || at >= holdTimerAt) return
     clearTimeout(holdTimer)
@@ -303,7 +305,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     }, Math.max(1, Math.ceil(at - performance.now())))
   }
 
-  /** Lines whose events are not under way any more, and come before all others. */
+  /** Puts lines whose events are not under way any more at the head of the queue. */
   function requeue (given: readonly Line[]): void {
     for (const line of given) {
       line.state = 'ready'
@@ -314,7 +316,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     ready = [...given.filter((line) => !line.isEmpty()), ...ready]
   }
 
-  /** Answers the events that have waited for too long and are not under way. Returns when the next one will have. */
+  /** Answers the events of the line whose time is over and that are not under way. Returns when the next one's is. */
   function answerLate (line: Line): number {
     const now = clock()
     const late: PendingEvent[] = []
@@ -379,9 +381,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
   }
 }
 
-/**
- * Whether a row with the event's number, type and payload is the event: it was sent before, or its number is the app's.
- */
+/** Whether an equal row under the event's number is this event: it was sent before, or the app chose the number. */
 function mayStand ({ doubtfulSince, writer }: PendingEvent): boolean {
   return doubtfulSince !== null || writer === null
 }
@@ -392,10 +392,7 @@ function remove (line: Line, events: readonly PendingEvent[]): void {
   line.events = line.events.filter((event) => !gone.has(event))
 }
 
-/**
- * None of the events is in the journal, or can come into it: the next numbers are theirs, as if they had been recorded
- * one by one.
- */
+/** Gives the events the next free numbers. None of them is in the journal, or can still get there. */
 function renumber (events: readonly PendingEvent[], lastNo: number): void {
   let newest = lastNo
   for (const event of events) {

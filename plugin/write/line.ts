@@ -1,6 +1,6 @@
 import type { Ending, Fence, Refusal } from '../postgres/appender.js'
 
-/** The holder of a lease, who numbers its events as they are sent. */
+/** The holder of a lease. Its events are numbered when they are sent. */
 export interface Writer {
   readonly epoch: number
   /** The number of its next event. */
@@ -9,22 +9,22 @@ export interface Writer {
 
 /**
  * What became of an event.
- * - `committed`: its row is in the journal under `sequenceNo`, which may not be the number it came with. `repeated`:
- *   the very same event had been there before this call.
- * - a `Refusal`: it is not in the journal, and the message takes none.
- * - `failed`: it is not in the journal, for `error`, and might have been at another time. `invalid`: the database, or
- *   this library, refuses it as it is.
- * - `unknown`: it was sent, no answer came, and nobody could look for so long: it may be in the journal.
+ * - `committed`: its row is in the journal under `sequenceNo`, which may differ from the number it came with.
+ *   `repeated`: an equal event was there before this call.
+ * - a `Refusal`: it is not in the journal, because the message takes no events.
+ * - `failed`: it is not in the journal, because of `error`. Another try might succeed.
+ * - `invalid`: it is not in the journal. The database, or this library, refuses it as it is.
+ * - `unknown`: it was sent, no answer came, and nobody could look for it. It may be in the journal.
  */
 export type Outcome =
   | { kind: 'committed', sequenceNo: number, repeated: boolean }
   | { kind: Refusal, sequenceNo: number }
   | { kind: 'failed' | 'invalid' | 'unknown', sequenceNo: number, error: Error }
 
-/** An outcome, but for the number. */
+/** An outcome without the number. */
 export type Verdict = { kind: Refusal } | { kind: 'failed' | 'invalid', error: Error }
 
-/** An event on its way. */
+/** An event on its way to the journal. */
 export interface PendingEvent {
   messageId: string
   eventType: string
@@ -40,14 +40,11 @@ export interface PendingEvent {
   settle (outcome: Outcome): void
   /** Set by the committer: `performance.now()` past which it is not tried any more. */
   deadline: number
-  /**
-   * Since when it may be in the journal under its number: a try was sent whose answer never came. `null`: it is not
-   * there.
-   */
+  /** Since when the event is doubtful: a try was sent, and its answer never came. `null`: it is not in the journal. */
   doubtfulSince: number | null
 }
 
-/** The events at the head of a line, as they are sent. */
+/** Events at the head of a line that are sent together. */
 export interface PendingGroup {
   line: Line
   messageId: string
@@ -56,8 +53,8 @@ export interface PendingGroup {
 }
 
 /**
- * The events of one message that wait, in the order of the calls. Doubtful ones are at its head and have one writer:
- * nothing behind them is sent before they are settled, unless together with them, under the same numbers as before.
+ * The waiting events of one message, in the order of the calls. Doubtful events are at its head and have one writer.
+ * Until they are settled, an event behind them is sent only together with them, and they keep their numbers.
  */
 export class Line {
   readonly messageId: string
@@ -70,9 +67,9 @@ export class Line {
   sent = 0
   heldUntil = 0
   holdMs = FIRST_HOLD_MS
-  /** Of events that were answered without a look: it is due before the next event. */
+  /** A fence for events that were answered as unknown. It is due before the next event. */
   due: Fence | null = null
-  /** What becomes of the doubtful events that turn out not to be in the journal. `null`: they are tried again. */
+  /** What the doubtful events become if they are not in the journal. `null`: they are tried again. */
   verdict: Verdict | null = null
   /** Why the last try failed. */
   error: Error | null = null
@@ -101,14 +98,14 @@ export class Line {
     return this.events.filter((event) => event.doubtfulSince !== null)
   }
 
-  /** What the doubtful events, and those that were answered without a look, are to be fenced off with. */
+  /** The fence for the doubtful events and for those that were answered as unknown. */
   fence (): Fence | null {
     const last = this.doubtful().at(-1)
     if (last === undefined) return this.due
     return fenceOf(last, this.due)
   }
 
-  /** The first `count` events are in the journal, or were answered. */
+  /** Removes the first `count` events, which were answered. */
   shift (count: number): void {
     if (count === this.events.length) this.events = NONE
     else this.events.splice(0, count)
@@ -118,7 +115,7 @@ export class Line {
     this.error = null
   }
 
-  /** The next events that can be one group: of one writer, with ascending numbers. There must be one. */
+  /** Takes the next events that can be one group: of one writer, with ascending numbers. The line must not be empty. */
   take (maxEvents: number, maxBytes: number): PendingGroup {
     const writer = this.events[0]?.writer ?? null
     let bytes = 0
@@ -145,7 +142,7 @@ export class Line {
   /** Whether the row was locked at the last try. */
   get wasHeld (): boolean { return this.holdMs > FIRST_HOLD_MS }
 
-  /** For the next try when the row is locked, each wait twice as long as the one before. */
+  /** Holds the line back because the message's row is locked. Each wait is twice as long as the one before. */
   hold (now: number): void {
     this.state = 'held'
     this.heldUntil = now + this.holdMs * (0.5 + Math.random() / 2)
@@ -158,7 +155,7 @@ export function fenceOf ({ messageId, writer, sequenceNo }: PendingEvent, other:
   return { messageId, epoch: writer?.epoch ?? null, sequenceNo: Math.max(sequenceNo, other?.sequenceNo ?? sequenceNo) }
 }
 
-/** Never changed: `add` makes an array of a line's own. */
+/** Shared by all empty lines, and never changed. */
 const NONE: PendingEvent[] = []
 const FIRST_HOLD_MS = 4
 const LAST_HOLD_MS = 250

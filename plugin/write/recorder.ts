@@ -32,7 +32,7 @@ export interface WrittenEvent {
   messageId: string
   /** `null`: a writer without a lease. */
   writer: Writer | null
-  /** The number that is wanted by a writer without a lease. */
+  /** The number that a writer without a lease asks for. */
   sequenceNo: number
   eventType: string
   payload: unknown
@@ -42,7 +42,7 @@ export interface WrittenEvent {
 /** Why there is no row. */
 export type Reason = Exclude<Outcome['kind'], 'committed'>
 
-/** The number is the one that the row got; `null`: there is no row, and `reason` says why. */
+/** Called with the row's number, or with `null` and the reason why there is no row. */
 export type OnRecorded = (sequenceNo: number | null, reason: Reason | null) => void
 
 /** Turns calls into events with text, and outcomes into log lines and hints. */
@@ -50,15 +50,18 @@ export interface Recorder {
   recordEvent: RecordEvent
   /** Calls back exactly once; never throws. */
   record (event: WrittenEvent, onRecorded: OnRecorded): void
-  /** The messages that this process has recorded to without a lease within so many ms. Forgets all others. */
+  /** The messages without a lease that this process has recorded to within the last `ms`. Forgets all others. */
   recordedWithin (ms: number): string[]
 }
 
-/** Readers may be shown the event as one that is not in the journal: it is not, and the message is the writer's own. */
+/**
+ * Outcomes whose event is still shown to readers, without an id: it is not in the journal, and the message is the
+ * writer's own.
+ */
 const SHOWN_WITHOUT_ROW: ReadonlySet<Reason> = new Set<Reason>(['missing', 'failed', 'invalid'])
-/** The largest number that an app may give: what comes after it needs numbers too, the message's end for one. */
+/** The largest number that an app may choose. Later events, such as the message's end, need numbers, too. */
 const MAX_OWN_NO = 2_000_000_000
-/** Lines about messages that do not exist are written once each; this many are remembered. */
+/** How many missing messages are remembered, so that each is logged once. */
 const MAX_KNOWN_MISSING = 1_000
 
 /** What a recorder writes to. */
@@ -80,8 +83,8 @@ export function createRecorder (
   let publications: Publication[] = []
 
   /**
-   * What is settled in one turn of the event loop is published in one write, behind what the writers send to Postgres
-   * in the meantime: they wait for that, and nobody waits for a hint as long.
+   * Publishes all events that are settled in one turn of the event loop in one write. Publishing comes after what
+   * writers send to Postgres in that turn, because nobody awaits a hint.
    */
   function publish (
     { messageId, eventType, ending }: WrittenEvent, payload: string, sequenceNo: number, committed: boolean
@@ -104,7 +107,7 @@ export function createRecorder (
     })
   }
 
-  /** Behind an event that ends the message, no heartbeat says that it goes on. */
+  /** After an event that ends the message, the process gives no more signs of life for it. */
   function noteLife (messageId: string, goesOn: boolean): void {
     if (goesOn) recordedAt.set(messageId, performance.now())
     else recordedAt.delete(messageId)
@@ -205,7 +208,7 @@ export function createRecorder (
   }
 }
 
-/** For callers without types: what is wrong with the arguments of `recordEvent`, or `null`. */
+/** What is wrong with the arguments of `recordEvent`, or `null`. Callers may have no types. */
 function whatIsWrong (messageId: unknown, sequenceNo: unknown, eventType: unknown): string | null {
   if (messageId === undefined || messageId === null || messageId === '') return 'messageId is empty'
   if (canonicalMessageId(messageId) === null) return 'messageId is not a UUID'

@@ -10,7 +10,7 @@ export function isSame (row: TakenRow | undefined, event: Sequenced): boolean {
   return row !== undefined && row.eventType === event.eventType && row.payload === event.payload
 }
 
-/** The rows by their message and number. */
+/** Finds the row at an event's message and number. */
 export function rowFinder (rows: readonly TakenRow[]): (event: Sequenced) => TakenRow | undefined {
   const places = new Map(rows.map((row) => [keyOf(row), row]))
   return (event) => places.get(keyOf(event))
