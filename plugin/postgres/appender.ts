@@ -13,7 +13,7 @@ export interface Ending {
   error: string | null
 }
 
-/** An event with its number, on its way into the journal. */
+/** An event with its number. */
 export interface NumberedEvent {
   messageId: string
   sequenceNo: number
@@ -33,10 +33,10 @@ export interface EventGroup<Event extends NumberedEvent = NumberedEvent> {
 }
 
 /**
- * Why a group did not get in.
- * - `missing`: there is no such message. `fenced`: it has another writer by now. `stopped`: somebody has stopped it.
- *   `ended`: it has ended otherwise. These stay so until the message is opened again.
- * - `taken`: its first number is not above `lastNo`, which is the message's newest.
+ * Why a group was refused.
+ * - `missing`: there is no such message. `fenced`: it has another writer. `stopped`: it was stopped. `ended`: it has
+ *   ended otherwise. These stay so until the message is opened again.
+ * - `taken`: the group's first number is not above `lastNo`, which is the message's newest.
  * - `locked`: somebody holds the message's row.
  */
 export type Refusal = 'missing' | 'fenced' | 'stopped' | 'ended'
@@ -44,7 +44,7 @@ export type Refusal = 'missing' | 'fenced' | 'stopped' | 'ended'
 /** Why a group is not in the journal. */
 export type Refused = { reason: Refusal | 'locked' } | { reason: 'taken', lastNo: number }
 
-/** A row that stands where an event was looked for. */
+/** A row with the message and number of an event that was looked for. */
 export interface TakenRow {
   messageId: string
   sequenceNo: number
@@ -52,31 +52,29 @@ export interface TakenRow {
   payload: string
 }
 
-/** What a number and a writer are to be fenced off with. */
+/** What raises a message's `last_no` over the numbers of doubtful events. */
 export interface Fence {
   messageId: string
-  /** Of the writer whose statements may still be under way. */
+  /** The lease of the writer whose statements may still run; `null`: it has none. */
   epoch: number | null
-  /** Its highest number. */
+  /** The highest of the writer's numbers. */
   sequenceNo: number
 }
 
 /** Each method is one transaction. All reject with pg's error. */
 export interface Appender {
   /**
-   * Commits the groups, of which each must be of another message, and raises `last_no` over them. Those that are in the
-   * answer were refused, by their place; all others are in. When it rejects, none is, unless the outcome is unknown.
-   * `careful`: somebody is expected to be in the way.
+   * Commits the groups, each of another message, and raises `last_no` over them. The answer has the refused groups by
+   * their index; all others are committed. When it rejects, none is committed, unless the outcome is unknown.
+   * `careful`: a locked row is expected.
    */
   append (groups: readonly EventGroup[], lockTimeoutMs: number, careful: boolean): Promise<ReadonlyMap<number, Refused>>
   /**
-   * Raises `last_no`, so that no append that is still under way can put these numbers, or lower ones, into the journal.
-   * Answers with the places where that was not possible, since somebody holds the message's row.
+   * Raises `last_no`, so that no running append can commit these numbers, or lower ones. Answers with the indexes of
+   * the fences whose row somebody holds; those were not raised.
    */
   fence (fences: readonly Fence[], lockTimeoutMs: number): Promise<Set<number>>
-  /**
-   * The rows that stand at the events' numbers, and the newest number of each of the events' messages that has rows.
-   */
+  /** The rows at the events' numbers, and the newest number of each of their messages that has rows. */
   findTaken (
     events: ReadonlyArray<Pick<NumberedEvent, 'messageId' | 'sequenceNo'>>
   ): Promise<{ taken: TakenRow[], newest: Map<string, number> }>
@@ -124,7 +122,7 @@ export function createAppender (connection: Connection): Appender {
 const CONTENDED = 'contended'
 const NONE: ReadonlyMap<number, Refused> = new Map()
 
-/** Resolves with CONTENDED when somebody is in the way of a group: then none is in. */
+/** Resolves with CONTENDED when a group is refused or its row is locked. Then no group is committed. */
 async function appendFast (connection: Connection, groups: readonly EventGroup[]): Promise<string | null> {
   const [group] = groups
   const event = group?.events[0]
@@ -192,8 +190,8 @@ function quoted (text: string): string {
 }
 
 /**
- * A Postgres array literal of texts that need no quoting (UUIDs, numbers, NULL), or have it: pg would look at each
- * character.
+ * A Postgres array literal of texts that need no quoting (UUIDs, numbers, NULL) or are quoted already. pg would look at
+ * each character.
  */
 export function arrayOf<T> (values: readonly T[], text: (value: T) => string | number): string {
   return `{${values.map(text).join(',')}}`

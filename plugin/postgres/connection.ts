@@ -9,7 +9,7 @@ export type Value = string | null
 /** A row, column by column. */
 export type ArrayRow = [Value, ...Value[]]
 
-/** Every column arrives as the text that Postgres sent: a payload is never parsed on its way to a reader. */
+/** Every column stays the text that Postgres sent. A payload is never parsed on its way to a reader. */
 const asText = { getTypeParser: () => (value: string) => value }
 
 /** Executes the journal's statements. Rejects with pg's own error, or NotSentError. */
@@ -31,17 +31,17 @@ export interface Connection extends Queries {
 /** Takes a client of the pool for each statement, and can hold one for longer. */
 export interface PooledConnection extends Queries {
   /**
-   * `query` under the limits of a transaction, table locks included: a read that has failed before leaves nothing
-   * waiting.
+   * `query` under the limits of a transaction, which hold for table locks, too. For a read that has failed before: it
+   * leaves no statement waiting.
    */
   queryWithLimits (name: StatementName, values: unknown[]): Promise<ArrayRow[]>
   /** Runs `work` on one client. */
   hold<T> (work: (connection: Connection) => Promise<T>): Promise<T>
   /**
-   * Runs `work` between `begin`, which is sent together with a BEGIN, and COMMIT. `begin` is SQL without parameters;
-   * `work` gets the rows of each of its statements, and is run again when a prepared statement is gone. Rejects with
-   * NotSentError when COMMIT was not sent: nothing was committed, or will be. `isUnsure` tells whether COMMIT's answer
-   * was lost.
+   * Runs `work` in a transaction. `begin` is SQL without parameters, which is sent together with BEGIN; `work` gets the
+   * rows of each of its statements. When a prepared statement is gone, all of it is run again. Rejects with
+   * NotSentError when COMMIT was not sent: nothing was committed, or will be. `isUnsure` tells whether the answer to
+   * COMMIT was lost.
    */
   transaction<T> (begin: string, work: (connection: Connection, rows: ArrayRow[][]) => Promise<T>): Promise<T>
   /** Runs SQL without parameters as one transaction, in one trip. Resolves with the rows of each of its statements. */
@@ -49,19 +49,19 @@ export interface PooledConnection extends Queries {
 }
 
 /**
- * A statement that takes longer has no known outcome, and its connection is broken. No try of a writer may take longer
- * than it waits.
+ * How long a statement may take, in ms. After that its outcome is unknown, and its connection is closed. No try of a
+ * writer may take longer than `writeRetryMs`.
  */
 export function statementTimeout (writeRetryMs: number): number {
   return Math.min(5_000, writeRetryMs)
 }
 
-/** What a function of the journal answers in a session whose transactions do not begin under read committed. */
+/** The answer of the journal's functions in a session whose transactions do not begin under read committed. */
 const WRONG_ISOLATION = 'isolation'
 
 /**
- * How long a transaction waits for a lock, in ms: less than its client waits. A statement that is left waiting would
- * write its events when the lock is free, long after their caller was told that they are not recorded.
+ * How long a transaction waits for a lock, in ms. It is less than its client waits: a statement that is left waiting
+ * would write its events when the lock is free, long after their caller was told that they are not recorded.
  */
 export function lockTimeout (writeRetryMs: number): number {
   return Math.min(2_000, Math.ceil(writeRetryMs / 2))
@@ -69,7 +69,7 @@ export function lockTimeout (writeRetryMs: number): number {
 
 /** One of the pool's clients, as the journal uses it. */
 class Session implements Connection {
-  /** The server has dropped the session's prepared statements: it is used without them, and then closed. */
+  /** Whether the server has dropped the session's prepared statements. Then it is used without them, and closed. */
   isStale = false
   /** Whether a transaction is open that this class has begun. */
   isOpen = false
@@ -93,7 +93,7 @@ class Session implements Connection {
     const context = this.#context
     if (!context.mustBegin || this.isOpen) {
       const answer = await this.#scalar(name, values)
-      // Only the app, which still uses the client, knows whether that will be committed: it is looked for
+      // The app still uses the client, and may commit this or not. So the event is looked for
       if (!this.isOpen && isInTransaction(this.#client)) {
         throw new Error('the app has begun a transaction on a client that it has given back')
       }
@@ -119,7 +119,7 @@ class Session implements Connection {
     }
   }
 
-  /** Begins a transaction with its limits, together with the statements given, which have no parameters. */
+  /** Begins a transaction with its limits. The statements, which have no parameters, are sent with it. */
   async begin (...statements: string[]): Promise<ArrayRow[][]> {
     this.isOpen = true
     const { opening } = this.#context
@@ -148,7 +148,9 @@ class Session implements Connection {
     return answer
   }
 
-  /** A statement that the session has lost is prepared anew; not within a transaction, which its failure has ended. */
+  /**
+   * Prepares a statement anew that the session has lost. Not within a transaction, because the failure has ended it.
+   */
   async #execute (name: StatementName, values: unknown[]): Promise<QueryArrayResult<ArrayRow>> {
     try {
       return await this.#send(name, values)
@@ -180,13 +182,13 @@ class Session implements Connection {
 interface SessionContext {
   statements: JournalStatements
   limits: { rowMode: 'array', types: typeof asText, query_timeout: number }
-  /** What a transaction begins with. */
+  /** The statements that begin a transaction. */
   opening: readonly string[]
-  /** Whether a function's transaction must be begun, since it begins under another isolation level by itself. */
+  /** Whether functions need a BEGIN of their own, because the session's default isolation level is another. */
   mustBegin: boolean
 }
 
-/** `greet`: called with each client before its first use; what it rejects with is the failure of that use. */
+/** `greet` is called with each client before its first use. If it rejects, that use fails with its error. */
 export function createConnection (
   pool: Pool, statements: JournalStatements, writeRetryMs: number, greet: Greet = async () => true
 ): PooledConnection {
@@ -256,7 +258,7 @@ export function createConnection (
   }
 }
 
-/** What fails so, whatever it is, has written nothing and will not. */
+/** Turns an unknown outcome into NotSentError, because this work commits nothing by itself. */
 async function certain<T> (work: Promise<T>): Promise<T> {
   return await work.catch((error: unknown) => {
     throw isUnsure(error) ? new NotSentError('the connection was lost', { cause: error }) : error
@@ -264,8 +266,8 @@ async function certain<T> (work: Promise<T>): Promise<T> {
 }
 
 /**
- * A client of the pool within `timeoutMs`. One that arrives later goes straight back: no statement is ever
- * sent after its caller was told that it failed.
+ * A client of the pool within `timeoutMs`. A client that arrives later goes straight back, so that no statement is sent
+ * after its caller was told that it failed.
  */
 function connect (pool: Pool, timeoutMs: number): Promise<PoolClient> {
   return new Promise((resolve, reject) => {

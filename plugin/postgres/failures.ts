@@ -1,13 +1,12 @@
 /**
- * What a failed statement means for the events in it. SQLSTATE classes:
+ * What a failed statement means for its events. SQLSTATE classes:
  * https://www.postgresql.org/docs/current/errcodes-appendix.html
- *
  * - `transient`: the server, the connection or the moment is at fault. The same statement may succeed later.
  * - `stale`: the session has lost a prepared statement, or its plan. The same statement succeeds when it is prepared
  *   again.
- * - `locked`: somebody holds a lock for too long. Nothing was written.
+ * - `locked`: somebody held a lock for too long. Nothing was written.
  * - `taken`: a unique index has the row already.
- * - `data`: one row is at fault, the others may be well.
+ * - `data`: one row is at fault. The others may be written.
  * - `permanent`: no event can be written as things are.
  */
 export type FailureKind = 'transient' | 'stale' | 'locked' | 'taken' | 'data' | 'permanent'
@@ -23,8 +22,8 @@ const TRANSIENT_CLASSES = new Set([
 ])
 
 /**
- * No row can be written as things are, and neither without a login (class 28). Whatever else a server says may be about
- * one row: a trigger can raise any code.
+ * Codes of `permanent`, beside class 28 (no login). Any other code may be about one row, because a trigger can raise
+ * any code.
  */
 const PERMANENT_CODES = new Set([
   '3D000', // no such database
@@ -38,8 +37,7 @@ const PERMANENT_CODES = new Set([
 export function failureKind (error: unknown): FailureKind {
   const code = sqlState(error)
   if (code === undefined) return 'transient' // no answer from a server: the socket, the pool, the client library
-  // DISCARD ALL; a pooler that has changed the session, where there is none of the name or one already; ALTER COLUMN
-  // under a cached plan
+  // After DISCARD ALL; when a pooler has changed the session; after ALTER COLUMN under a cached plan
   if (code === '26000' || code === '42P05' || code === '0A000') return 'stale'
   if (code === '23505') return 'taken'
   if (code === '55P03') return 'locked'
@@ -47,26 +45,18 @@ export function failureKind (error: unknown): FailureKind {
   return PERMANENT_CODES.has(code) || code.startsWith('28') ? 'permanent' : 'data'
 }
 
-/**
- * No statement was sent, or its transaction was never told to commit: nothing of it can be in the journal, now or
- * later.
- */
+/** No statement was sent, or its transaction was never told to commit. Nothing of it is in the journal, or will be. */
 export class NotSentError extends Error {}
 
-/** What a caller is told: pg's own error, where there is one. */
+/** The error that a caller gets: pg's own, where there is one. */
 export function causeOf (error: unknown): unknown {
   return error instanceof NotSentError && error.cause !== undefined ? causeOf(error.cause) : error
 }
 
-/**
- * A connection was lost: a pooler says so when it was its own to the server. Or the statement's completion is unknown.
- */
+/** A pooler has lost its connection to the server, or the statement's completion is unknown. */
 const NO_ANSWER = /^(08...|40003)$/
 
-/**
- * Whether a statement that failed so may have been committed all the same, or may yet be: it was sent, and the server
- * did not say no.
- */
+/** Whether the failed statement may be committed, now or later: it was sent, and the server did not refuse it. */
 export function isUnsure (error: unknown): boolean {
   const code = sqlState(error)
   return code === undefined ? !(error instanceof NotSentError) : NO_ANSWER.test(code)

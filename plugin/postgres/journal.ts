@@ -9,64 +9,66 @@ import { MAX_CANDIDATES, type Scripts } from './statements.js'
 import type { MessageStatus } from '../wire/status.js'
 
 /**
- * The table of committed events. Every method is one transaction, on a client that the app's pool lends for just that
- * long. It rejects with pg's own error, or with NotSentError, and never retries.
+ * The tables of messages and committed events. Every method is one transaction on a client of the app's pool. It
+ * rejects with pg's own error, or with NotSentError, and does not retry.
  */
 
 export interface Journal {
   /** Runs `work` on one client of the pool: its appends are one transaction each. */
   write<T> (work: (appender: Appender) => Promise<T>): Promise<T>
 
-  /** The rows past `cursor` in order: at most `rows`, and no more once their stored size has passed `bytes`. */
+  /** The rows past `cursor`, in order: at most `rows`, and none after their stored size has passed `bytes`. */
   readPage (messageId: string, cursor: number, rows: number, bytes: number, isRetry: boolean): Promise<RowsRead>
   /**
-   * The next `rows` rows as SSE frames, all or at most `together` in one text, if no event type and no payload has a
-   * line break; a carriage return stands for one whose payload has 2 KiB or more, or is compressed. `isRetry`: under
-   * limits, so that no statement is left waiting for a lock.
+   * The next `rows` rows as SSE frames, at most `together` of them in one text (`null`: all). Line breaks in event
+   * types and payloads stay as they are. A carriage return stands for a row whose payload has 2 KiB or more, or is
+   * compressed. `isRetry`: under limits, so that no statement is left waiting for a lock.
    */
   readFrames (
     messageId: string, cursor: number, rows: number, together: number | null, eventNames: boolean, isRetry: boolean
   ): Promise<FramesRead>
   findMessage (messageId: string): Promise<MessageState | null>
   /**
-   * Makes the message, or takes it over under a new epoch if it may, or if `token` did so before; `null`: it may not,
-   * or the message belongs to another user. When `isUnsure` holds for what it rejects with, COMMIT's answer was lost.
+   * Creates the message, or takes it over under a new epoch if `mayContinue`, or if `token` has opened it before.
+   * `null`: it may not, or the message belongs to another user. If `isUnsure` holds for its rejection, the answer to
+   * COMMIT was lost.
    */
   openMessage (
     messageId: string, userId: string | null, mayContinue: boolean, token: string
   ): Promise<OpenedMessage | null>
   /**
-   * Whether a transaction with this token has opened the message, and nobody has since. It is over when this resolves.
+   * Whether a transaction with this token has opened the message, and nobody has since. Waits for that transaction to
+   * end.
    */
   wasOpened (messageId: string, token: string): Promise<boolean>
   /**
-   * Renews the leases that are used, as of so many ms ago. Answers with those of all leases that are lost, and why, and
-   * those that are used and whose row is locked. `epoch` 0 is a message without a lease.
+   * Renews the leases in `used`, as of `agoMs` ago. Answers with the lost ones of all `leases`, each with the reason,
+   * and with the used ones whose row is locked. `epoch` 0: a message without a lease.
    */
   heartbeat (
     leases: readonly Lease[], used: readonly Lease[], agoMs: number, handOver: boolean
   ): Promise<{ lost: Map<string, Refusal>, locked: Set<string> }>
   /** A sign of life that is no event. `false`: the lease is lost. */
   touch (lease: Lease): Promise<boolean>
-  /** Of the messages that are known up to a number each: those that are gone, finished, or longer. */
+  /** Of messages that are known up to a number each: those that are deleted, have ended, or have newer events. */
   inspect (known: ReadonlyMap<string, number>): Promise<Inspection[]>
   /**
    * Messages that may be without a producer: those without a sign of life for `suspectMs`, some of those that never had
    * a heartbeat and are `unheardMs` old, and those that were handed over.
    */
   lookForDead (suspectMs: number, unheardMs: number, after: string | null): Promise<Look>
-  /** Those of the messages whose row nobody holds. */
+  /** The messages whose row nobody holds. */
   findFree (messageIds: readonly string[]): Promise<Set<string>>
-  /** Lets `decide` say, under the message's row, what becomes of it, and does that in the same transaction. */
+  /** Calls `decide` under the message's row lock, and carries out its decision in the same transaction. */
   decide (messageId: string, skipLocked: boolean, decide: (message: LockedMessage) => Decision): Promise<Decided>
-  /** Deletes at most `limit` events, or messages that have none left, older than `days`; answers with how many. */
+  /** Deletes at most `limit` events, or messages without events, that are older than `days`. Answers with how many. */
   deleteOld (what: 'events' | 'messages', days: number, limit: number): Promise<number>
   /**
-   * Counts `last_no` where it is null, in a stretch of `limit` messages behind this id. Answers with the last one's id,
-   * and how many were skipped, since somebody holds their row.
+   * Counts `last_no` where it is null, in the next `limit` messages by id. Answers with the last one's id, and with how
+   * many were skipped because somebody holds their row.
    */
   count (after: string, limit: number): Promise<{ last: string | null, skipped: number }>
-  /** Whether no message is left that is to be counted. */
+  /** Whether every message has been counted. */
   isCounted (): Promise<boolean>
   setCounted (): Promise<void>
 }

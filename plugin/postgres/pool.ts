@@ -1,24 +1,24 @@
 import type { Pool, PoolClient } from 'pg'
 import { NotSentError } from './failures.js'
 
-/** With what the types of pg leave out. */
+/** A client with what pg's types leave out. */
 interface Client extends PoolClient {
   binary: boolean
-  /** `false`: the app has given it back while a query of its own is under way. */
+  /** `false`: the app has released it while one of its own queries is running. */
   readyForQuery?: boolean
 }
 
 /** The clients that want binary results when the app uses them. */
 const binary = new WeakSet<PoolClient>()
 
-/** So many clients of an app that leaves its transactions open are closed before one is given up on. */
+/** How many clients with an open transaction are closed before giving up. */
 const MAX_LEFT_OPEN = 100
 
 /**
- * Takes a client from the pool. One that the app has given back within a transaction is closed, and another one taken:
- * whatever is done in that transaction sees its old snapshot, and is undone or committed with it.
+ * Takes a client from the pool. A client that the app has released within a transaction is closed, and another one
+ * taken: statements in that transaction would see its old snapshot, and be committed or rolled back with it.
  *
- * Until it is given back, the client's results are texts, whatever the app has set.
+ * Until it is released, the client's results are texts, whatever the app has set.
  */
 export async function acquire (pool: Pool): Promise<PoolClient> {
   for (let leftOpen = 0; leftOpen < MAX_LEFT_OPEN; leftOpen++) {
@@ -30,9 +30,9 @@ export async function acquire (pool: Pool): Promise<PoolClient> {
 }
 
 /**
- * Listens to the client's `error` in the same turn of the event loop in which the pool gives it. A session that the
- * server ends fails the statement under way; the event, unheard, would end the process, and `await pool.connect()`
- * comes back too late for one that is ended as soon as it has begun.
+ * Listens to the client's `error` event in the turn of the event loop in which the pool hands it out. Without a
+ * listener the event would end the process. `await pool.connect()` would be too late for a session that the server ends
+ * at once.
  */
 async function connect (pool: Pool): Promise<PoolClient> {
   return await new Promise((resolve, reject) => {
@@ -53,12 +53,12 @@ async function isIdle (client: PoolClient): Promise<boolean> {
   return !isInTransaction(client)
 }
 
-/** Whether a statement that was just answered was within a transaction, of which nothing is committed yet. */
+/** Whether the session is within a transaction, so that the statement answered last is not committed. */
 export function isInTransaction (client: PoolClient): boolean {
   return ['T', 'E'].includes(client.getTransactionStatus() ?? '')
 }
 
-/** A `broken` client is closed; any other waits in the pool for the next. */
+/** Gives the client back to the pool. A `broken` one is closed. */
 export function release (client: PoolClient, broken: boolean): void {
   const settings = client as Client // pg's own class
   settings.binary = binary.has(client)
@@ -66,5 +66,5 @@ export function release (client: PoolClient, broken: boolean): void {
   client.release(broken)
 }
 
-/** An `error` listener for what is told in another way too. */
+/** An `error` listener for errors that also reject a promise. */
 export function ignore (): void {}

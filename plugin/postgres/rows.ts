@@ -1,6 +1,6 @@
 import type { MessageStatus } from '../wire/status.js'
 
-/** What the journal gives and takes: rows, and what is decided about them. */
+/** What the journal reads and writes: rows, and decisions about them. */
 
 export interface JournalRow {
   sequenceNo: number
@@ -8,19 +8,19 @@ export interface JournalRow {
   payload: string
 }
 
-/** What a reader must know of the message beside its rows, from the same snapshot. */
+/** The message's state in the same snapshot as its rows. */
 export interface ReadState {
   status: MessageStatus
-  /** Somebody has, or had, a lease. */
+  /** Whether the message has, or had, a lease. */
   isLeased: boolean
   /** The number of the event that ended it; `null` while it streams, and while that event is still to be written. */
   endedNo: number | null
 }
 
-/** The frames of some rows, one behind the other. */
+/** The frames of some rows, one after another. */
 export interface JournalFrames {
   rows: number
-  /** Of the last of them. */
+  /** The last row's number. */
   sequenceNo: number
   eventType: string
   text: string
@@ -49,7 +49,7 @@ export interface MessageRow {
 /** A message and where its journal ends: `last` is `null` while there are no events. */
 export interface MessageState extends MessageRow, ReadState {
   last: JournalRow | null
-  /** The next event stands above it; `null`: not counted yet. */
+  /** The next event's number is above it. `null`: not counted yet. */
   lastNo: number | null
 }
 
@@ -60,14 +60,11 @@ export interface OpenedMessage {
   createdAt: string
   /** The number of the message's newest event; -1 when it has none. */
   latest: number
-  /** The next event stands above this number, which is `latest` or higher. */
+  /** The next event's number is above it. It is `latest` or higher. */
   lastNo: number
 }
 
-/**
- * A message whose row is locked, so that all of this stays true until the transaction ends. Ages are in ms, by the
- * database's clock.
- */
+/** A message whose row is locked until the transaction ends. Ages are in ms, by the database's clock. */
 export interface LockedMessage {
   messageId: string
   userId: string | null
@@ -75,7 +72,7 @@ export interface LockedMessage {
   error: string | null
   epoch: number
   endedNo: number | null
-  /** The next event stands above it. */
+  /** The next event's number is above it. */
   lastNo: number
   openToken: string | null
   /** As OpenedMessage has it. */
@@ -83,28 +80,31 @@ export interface LockedMessage {
   handedOver: boolean
   /** Since the last heartbeat; `null`: there never was one. Below zero: the clock has been set back. */
   heartbeatAgeMs: number | null
-  /** Since the producer opened the message, or said that it lives. */
+  /** Since the producer opened the message, or called `touch`. */
   touchedAgeMs: number
   /** The newest event. */
   newest: (JournalRow & { ageMs: number }) | null
 }
 
-/** What ends a message. `sequenceNo` `null`: it is still to be written. */
+/** The event that ends a message. `sequenceNo` `null`: it is not written yet. */
 export type EndingEvent = Pick<JournalRow, 'eventType' | 'payload'> & { sequenceNo: number | null }
 
-/** What to do with a locked message. `null`: nothing. */
+/** What to do with a locked message. `null`: nothing */
 export type Decision =
-  /** Its status, and `event`, which is new unless it has a number. `fence`: under a new epoch, if it has one. */
+  /**
+   * End it with this status by `event`, which is written unless it has a number. `fence`: under a new epoch, if it has
+   * a lease.
+   */
   | { kind: 'end', status: MessageStatus, error: string | null, event: EndingEvent, fence: boolean }
-  /** It is this process's from now on, under a new epoch. */
+  /** Make it this process's, under a new epoch. */
   | { kind: 'claim' }
-  /** Its last heartbeat is now. */
+  /** Set its last heartbeat to now. */
   | { kind: 'renew' }
   | null
 
 /**
- * `locked`: somebody else holds the row, which was not waited for; or there is no such message. `kept`: nothing was
- * done. `lastNo`: the number of the event that ended it, or the newest one.
+ * What was done. `locked`: nothing, because somebody else holds the row, or there is no such message. `kept`: nothing,
+ * as decided. `lastNo`: the number of the event that ended it, or the newest one.
  */
 export type Decided =
   | { kind: 'locked' | 'kept' }
@@ -137,7 +137,7 @@ export interface Look {
   /** The database's time, in ms. */
   nowMs: number
   candidates: Candidate[]
-  /** Where the messages without a heartbeat go on; `null`: at their beginning. */
+  /** Where the next look at messages without a heartbeat begins; `null`: at their beginning. */
   next: string | null
 }
 

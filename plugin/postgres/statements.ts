@@ -23,19 +23,16 @@ export type JournalStatements = Record<StatementName, Statement>
 /** SQL without parameters. The ids must be canonical UUIDs, and the numbers numbers: they stand in the text. */
 export interface Scripts {
   /**
-   * Locks the message's row, and then gives it and its newest event, behind an empty answer: statements of their own,
-   * since each must see what the one before waited for. `skip`: a row that is locked is not waited for, and not in the
-   * answer; a table that cannot be written is an error.
+   * Locks the message's row, and answers with an empty result, the row, and its newest event. Three statements, because
+   * each must see what the one before has waited for. `skip`: a locked row is not waited for, and not in the answer; a
+   * locked table is an error.
    */
   lockMessage (messageId: string, skip: boolean): string
-  /**
-   * Those of the messages whose row can be written now, behind an empty answer. A table that cannot be written is an
-   * error.
-   */
+  /** Answers with an empty result, and with the messages whose row is not locked. A locked table is an error. */
   findFree (messageIds: readonly string[]): string
   /**
-   * Renews the leases that are used and whose rows are free, and answers with their messages; then come those of all
-   * leases that are lost, and why. `epoch` 0: of a message without a lease.
+   * Renews the leases in `used` whose rows are not locked, and answers with their messages. The second result has the
+   * lost ones of all `leases`, each with the reason. `epoch` 0: a message without a lease.
    */
   heartbeat (leases: readonly Lease[], used: readonly Lease[], agoMs: number, handOver: boolean): string
 }
@@ -45,7 +42,7 @@ export interface Tables {
   messages: string
   events: string
   state: string
-  /** Of the journal's function with this name. */
+  /** The name of a function of the journal. */
   fn (name: string): string
 }
 
@@ -62,14 +59,14 @@ export function tablesOf (schema: string | undefined): Tables {
   }
 }
 
-/** How many messages are looked at in one go, beside those that are read here. */
+/** How many candidates of each kind one look returns. */
 export const MAX_CANDIDATES = 100
-/** A larger payload of another program is not looked at for its type. */
+/** Larger payloads of other programs are not searched for their type. */
 const MAX_TERMINAL_BYTES = 2_000
 
 /**
- * The first lease of a message. Not 1: of a message that is deleted and made anew, an older lease must be worth
- * nothing, and nothing else tells the two apart.
+ * The epoch of a message's first lease. It is random, so that an older lease is void after the message was deleted and
+ * created again under the same id.
  */
 const FIRST_EPOCH = '1 + floor(random() * 1000000000)::integer'
 const NEXT_EPOCH = `case m.epoch when 0 then ${FIRST_EPOCH} else m.epoch + 1 end`
@@ -88,7 +85,7 @@ export function createStatements (tables: Tables): JournalStatements {
     appendSome: `select ${fn('journal_append_some')}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
     fence: `select ${fn('journal_fence')}($1, $2, $3, $4)`,
 
-    // For each wanted place: what stands there, if anything does, and where that message's journal ends.
+    // For each wanted number: the row there, if any, and the message's newest number.
     findTaken: `
       select wanted.message_id, wanted.sequence_no, e.event_type, e.payload, newest.sequence_no
       from unnest($1::uuid[], $2::int[]) as wanted (message_id, sequence_no)
@@ -131,7 +128,7 @@ export function createStatements (tables: Tables): JournalStatements {
         where m.user_id is not distinct from excluded.user_id and ($3 or m.open_token = $4)
       returning epoch, last_no, extract(epoch from m.created_at), m.created_at = now()`,
 
-    // Waits for a transaction that is making the message. When there is none, and no message, this one makes it.
+    // Waits for a transaction that is creating the message. If there is neither, creates it.
     makeMessage: `insert into ${messages} (message_id) values ($1) on conflict do nothing`,
 
     deleteMessage: `delete from ${messages} where message_id = $1`,
@@ -142,7 +139,7 @@ export function createStatements (tables: Tables): JournalStatements {
       update ${messages} set touched_at = now(), heartbeat_at = now()
       where message_id = $1 and epoch = $2 and status = 'streaming'`,
 
-    // Only the messages that there is something to say of: the answer is empty while all is well.
+    // Only the messages with something new: the answer is empty while all is well.
     inspect: `
       select known.message_id, m.status, newest.sequence_no, m.ended_no
       from unnest($1::uuid[], $2::int[]) as known (message_id, sequence_no)
@@ -152,9 +149,9 @@ export function createStatements (tables: Tables): JournalStatements {
       ) newest
       where m.message_id is null or m.status <> 'streaming' or newest.sequence_no > known.sequence_no`,
 
-    // The database's time, and then what three indexes have: messages without a sign of life for $1 ms; or with one
-    // from the future; a stretch of those that never had a heartbeat and are at least $2 ms old, behind the place $3,
-    // $4; and messages that were handed over.
+    // The database's time, and then, by three indexes: messages without a sign of life for $1 ms, or with one from the
+    // future; the next messages after ($3, $4) that never had a heartbeat and are at least $2 ms old; and messages that
+    // were handed over.
     lookForDead: `
       select null::uuid, (extract(epoch from now()) * 1000)::float8, null::float8, null::boolean, null::float8,
         null::text, null::text, null::float8, null::text
@@ -192,7 +189,7 @@ export function createStatements (tables: Tables): JournalStatements {
       where message_id = $1
       returning epoch`,
 
-    // By itself: Postgres has no rules for an INSERT within a WITH.
+    // A statement of its own, because Postgres applies no rules to an INSERT within a WITH.
     insertEnd: `
       insert into ${events} (message_id, sequence_no, event_type, payload, ending) values ($1, $2, $3, $4, true)`,
 
@@ -203,7 +200,7 @@ export function createStatements (tables: Tables): JournalStatements {
 
     renew: `update ${messages} set heartbeat_at = now() where message_id = $1`,
 
-    // One process at a time: the others find the lock taken, and delete nothing.
+    // One process at a time deletes: the others find the advisory lock taken, and delete nothing.
     deleteEvents: `
       delete from ${events} where (message_id, sequence_no) in (
         select message_id, sequence_no from ${events}
@@ -211,7 +208,7 @@ export function createStatements (tables: Tables): JournalStatements {
         order by created_at limit $3
       )`,
 
-    // In two statements, since a message may be opened, or get an event, while this one looks for others, or waits.
+    // Two statements, because a message may be opened, or get an event, between the look and the lock.
     lockOld: `
       select message_id from ${messages} m
       where ${isOld(events)} and (select pg_try_advisory_xact_lock($2::bigint))
@@ -219,7 +216,7 @@ export function createStatements (tables: Tables): JournalStatements {
 
     deleteMessages: `delete from ${messages} m where ${isOld(events)} and message_id = any ($2::uuid[])`,
 
-    // A stretch of the messages, by their ids: the last id, how many are to be counted, and how many are.
+    // The next messages by id: the last id, how many need counting, and how many were counted.
     countMessages: `
       select (array_agg(message_id order by message_id desc))[1], count(*) filter (where last_no is null),
         ${fn('journal_count')}(coalesce(array_agg(message_id) filter (where last_no is null), '{}'))
@@ -235,7 +232,7 @@ export function createStatements (tables: Tables): JournalStatements {
 
 /** The scripts for these tables. */
 export function createScripts ({ messages, events }: Tables): Scripts {
-  // FOR UPDATE by itself gets along with table locks that keep producers from writing their heartbeats
+  // FOR UPDATE alone is compatible with table locks that keep producers from writing heartbeats
   const lockTable = (skip: boolean): string => `lock table ${messages} in row exclusive mode${skip ? ' nowait' : ''}`
   const idsOf = (messageIds: readonly string[]): string => messageIds.map((messageId) => `'${messageId}'`).join(',')
   return {
@@ -279,29 +276,25 @@ function rowsOf (leases: readonly Lease[]): string {
   return `unnest('{${ids}}'::uuid[], '{${epochs}}'::int[]) as row (message_id, epoch)`
 }
 
-/**
- * What a reader must know of the message, in the snapshot of its rows: the status, the epoch, and the number of the
- * event that ended it.
- */
+/** The message's state in the snapshot of its rows: status, epoch, and the number of the event that ended it. */
 function readState (messages: string): string {
   return `(select status || ' ' || epoch || ' ' || coalesce(ended_no::text, '') from ${messages} where message_id = $1)`
 }
 
 /**
- * A payload's stored size, which is known without reading it back from its TOAST table; how long a compressed one is
- * Postgres does not tell, and it counts eight times.
+ * A payload's stored size, which Postgres knows without reading its TOAST table. A compressed payload counts eight
+ * times, because its length is unknown.
  */
 const SIZE = 'pg_column_size(payload) * case when pg_column_compression(payload) is null then 1 else 8 end'
 
-/** Below 2 KiB, and so neither in the TOAST table nor, unless compressed, longer than it looks. */
+/** A payload below 2 KiB that is not compressed, and so not in the TOAST table. */
 const IS_SMALL = 'pg_column_size(payload) < 2048 and pg_column_compression(payload) is null'
 
 /**
- * The frames of all rows as one text, as a row by itself costs this process most; or, in parts, of up to $5 rows each,
- * since a text as long as a large page costs it memory. To make parts of a small page costs Postgres a tenth more.
- *
- * Line breaks within a payload stay as they are. A carriage return stands for a large payload, which bounds the text: a
- * page with one in it is read row by row.
+ * The frames of all rows as one text, because a result row costs this process more than anything else. In parts: of up
+ * to $5 rows each, because a text as long as a large page costs memory. For a small page, parts cost Postgres a tenth
+ * more. Line breaks within a payload stay as they are. A carriage return stands for a large payload, which bounds the
+ * text; such a page is read row by row.
  */
 function frames ({ messages, events }: Tables, inParts: boolean): string {
   return `
@@ -322,7 +315,7 @@ function isOld (events: string): string {
         and not exists (select from ${events} e where e.message_id = m.message_id)`
 }
 
-/** Of the message m. */
+/** The newest event of the message m. */
 function newestOf (events: string): string {
   return `left join lateral (
         select event_type, payload, created_at from ${events} e
@@ -339,7 +332,9 @@ function nearest (events: string): string {
         where message_id = $1 and sequence_no > $2 order by sequence_no limit $3`
 }
 
-/** Unique per text: two schemas, or two versions behind one connection pooler, never meet under one name. */
+/**
+ * A name that is unique to the text, so that two schemas, or two versions, never share one behind a connection pooler.
+ */
 function statementName (name: string, text: string): string {
   return `fmj_${name}_${createHash('sha256').update(text).digest('hex').slice(0, 12)}`
 }

@@ -4,27 +4,24 @@ import { sqlState } from './failures.js'
 import type { Tables } from './statements.js'
 
 /**
- * Recognises a failover. A standby that was promoted goes on under another timeline, and may lack the newest commits:
- * numbers that readers have seen would be given again. Before anything is written, `last_no` of every message with a
- * lease is raised over whatever may have been lost.
+ * Recognises a failover. A promoted standby goes on under another timeline, and may lack the newest commits. Numbers
+ * that readers have seen would be given again. So, before anything is written, `last_no` of every message with a lease
+ * is raised far over what may have been lost.
  * (https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-TIMELINES)
  *
- * Called with a client before it is used. Resolves with `false` when it should be called with this client again.
+ * Called with each client before its first use. Resolves with `false` if it should be called with this client again.
  */
 export type Greet = (client: PoolClient) => Promise<boolean>
 
-/** More events than any message has had since its last replicated one. */
+/** More events than any message can have had since its last replicated one. */
 const RAISE_BY = 1_000_000
-/** Numbers stay below the end of their type. */
+/** Keeps numbers below the end of their type. */
 const MAX_NO = 2_000_000_000
-/** `pg_control_checkpoint()` has the old timeline for some seconds after a promotion. */
+/** Not `pg_control_checkpoint()`, which has the old timeline for some seconds after a promotion. */
 const TIMELINE = 'left(pg_walfile_name(pg_current_wal_lsn()), 8)'
-/**
- * The server does not say: it has no such function (a service that is not quite Postgres), or this role may not call
- * it.
- */
+/** SQLSTATEs of servers that do not tell their timeline: there is no such function, or this role may not call it. */
 const UNSUPPORTED = ['42883', '42501', '0A000']
-/** A standby has no timeline to write on; the tables may not be there yet. */
+/** SQLSTATEs of a standby, which has no timeline to write on, and of tables that are not there yet. */
 const NOT_YET = ['55000', '42P01', '3F000']
 
 /** Compares the server's timeline with the one in `state`. */

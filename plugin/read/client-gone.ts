@@ -7,15 +7,15 @@ export function http2StreamOf (response: ServerResponse): ServerHttp2Stream | un
   return (response as { stream?: ServerHttp2Stream }).stream // Fastify's types know HTTP/1 only
 }
 
-/** Whether there is nobody to answer any more. */
+/** Whether the response's client is gone. */
 export function isClosed (response: ServerResponse): boolean {
   const stream = http2StreamOf(response)
   return stream === undefined ? response.destroyed || response.req.socket.destroyed : stream.destroyed
 }
 
 /**
- * Calls back once: the response is over, or its client has gone. A response that waits behind another one on a
- * pipelined connection hears nothing of that connection's end, so that it is asked of the connection itself.
+ * Calls back once, when the response is over or its client is gone. A response that waits behind another on a pipelined
+ * connection gets no event when that connection ends, so the connection is watched, too.
  */
 export function onClose (response: ServerResponse, callback: () => void): void {
   if (response.socket !== null) {

@@ -1,16 +1,18 @@
 /**
- * The rows that a tail reads: a message's events by sequence number, or a user's notifications by stream id. The tail
- * knows positions through these methods alone.
+ * What a tail reads: a message's events by sequence number, or a user's notifications by stream id. The tail compares
+ * positions only by these methods.
  */
 export interface EventLog<Position> {
   /**
-   * The next rows past `cursor` of the message, or user, `key`. `hasPace`: the reader takes pages as fast as they come,
-   * and may be given a larger one. `isRetry`: the same read has just failed. Rejects when the store cannot be asked.
+   * The next rows past `cursor` of the message or user `key`. `hasPace`: the reader takes pages as fast as they come,
+   * and may get a larger one. `isRetry`: the same read has just failed. Rejects when the store cannot be asked.
    */
   read (key: string, cursor: Position, hasPace: boolean, isRetry: boolean): Promise<Page<Position>>
-  /** Negative, zero or positive, as `a` stands before, at or behind `b`. */
+  /** Negative, zero or positive, when `a` is before, at or after `b`. */
   compare (a: Position, b: Position): number
-  /** Whether nothing can stand between the two: a reader at `cursor` may take `position` without a look at the log. */
+  /**
+   * Whether nothing can be between the two, so that a reader at `cursor` may take `position` without reading the log.
+   */
   isNext (cursor: Position, position: Position): boolean
 }
 
@@ -20,19 +22,19 @@ export interface Page<Position> {
   frames: readonly Buffer[]
   /** How many rows its frames show. */
   rows: number
-  /** The position of the last row; without rows, the cursor that was asked for, or the one that takes its place. */
+  /** The position of the last row. Without rows: the cursor that was asked for, or one that replaces it. */
   last: Position
-  /** What the last row's type says of the end; `null`: nothing, or there are no rows. */
+  /** The end that the last row's type stands for; `null`: none. */
   terminal: End | null
   /** The end of the stream, if it has ended. */
   ends: End | null
-  /** Whether a row with a terminal type ends the stream when nothing follows it; and how, if not as its type says. */
+  /** Whether a row with a terminal type ends the stream when nothing follows it; as an End: with this one. */
   typeEnds: End | boolean
-  /** Nothing stood past `last` when the page was read. */
+  /** Whether nothing was past `last` when the page was read. */
   complete: boolean
 }
 
-/** How a stream ends; readers are told in a comment. */
+/** How a stream ends. Readers get it in a comment. */
 export type End = string
 
 /** A row that was announced while it was new. */
@@ -45,10 +47,10 @@ export interface LogEntry<Position> {
   ends: End | null
 }
 
-/** What a topic says. */
+/** The meaning of an envelope. */
 export type Announcement<Position> =
   | { kind: 'entry', entry: LogEntry<Position> }
-  /** An event that is not in the log: it has no position, and does not move a cursor. */
+  /** An event that is not in the log. It has no position, and moves no cursor. */
   | { kind: 'aside', frame: Buffer }
   /** There may be something new in the log. */
   | { kind: 'hint' }

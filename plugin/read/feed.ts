@@ -2,13 +2,13 @@ import type { Announcement, End, LogEntry, EventLog, Page } from './event-log.js
 import type { ReadQueue } from './read-queue.js'
 import type { Subscriber, TopicListener } from '../redis/topic.js'
 
-/** What a feed tells its tails. */
+/** A tail, as its feed sees it. */
 export interface FeedTail<Position> {
-  /** Something has changed: new entries, or reason for doubt. */
+  /** Called after new entries, and when something may have been missed. */
   wake (): void
-  /** A frame of an event that is not in the log; never moves a cursor. */
+  /** Called with the frame of an event that is not in the log. It moves no cursor. */
   showUncommitted (frame: Buffer): void
-  /** The stream is over, whatever the reader has: `last` is written before the end. */
+  /** Called when the stream is over, whatever the reader has. `last` is written before the end. */
   finish (last: Buffer): void
   /** Whether this tail has everything that was announced. */
   isCurrent (): boolean
@@ -16,8 +16,8 @@ export interface FeedTail<Position> {
 }
 
 /**
- * A page, and the feed's counters when its query was sent: what had been announced by then and is not in the page, is
- * not in the log.
+ * A page, and the feed's counters when its query was sent. What was announced by then and is not in the page, is not in
+ * the log.
  */
 export interface DatedPage<Position> extends Page<Position> {
   announcements: number
@@ -40,27 +40,26 @@ export interface FeedContext<Position> {
   reads: ReadQueue
   subscriber: Subscriber
   topic (key: string): string
-  /** Tells the feed what has been announced on its topic. */
+  /** Passes an envelope of the topic to the feed. */
   hear (feed: Feed<Position>, envelope: string): void
 }
 
-/** `announced`: how many positions had been announced with this one. */
+/** An entry with the number of positions that had been announced up to it. */
 interface AnnouncedEntry<Position> extends LogEntry<Position> {
   announced: number
 }
 
-/** Enough for a viewer to look away for a moment without a read of the log. */
+/** How many recent entries are kept. A viewer that is behind by no more need not read the log. */
 const MAX_RECENT_ENTRIES = 256
 const MAX_RECENT_BYTES = 64 * 1024
-/** How long a viewer waits for Redis before it reads the log without it. */
+/** How long a viewer waits for its subscription before it reads the log without it, in ms. */
 const SUBSCRIBE_TIMEOUT_MS = 500
 
 /**
- * What the viewers of one topic in one process share: the subscription, the reads of the log, and the frames of the
- * events that were announced and that some viewer has not taken yet.
+ * What the viewers of one topic in one process share: the subscription, the reads of the log, and the frames of recent
+ * events that some viewer has not taken yet.
  *
- * A class, as the tail and the viewer are, since there may be ten thousand: methods on a prototype cost an idle viewer
- * nothing.
+ * Feed, Tail and Viewer are classes, because there may be ten thousand of them: methods on a prototype cost no memory.
  */
 export class Feed<Position> implements TopicListener {
   readonly key: string
@@ -90,9 +89,9 @@ export class Feed<Position> implements TopicListener {
   get newest (): Position { return this.#newest }
   /** How many positions were announced so far. */
   get announcements (): number { return this.#announcements }
-  /** Grows when something may have been missed: a tail that has not read the log since then must. */
+  /** Grows when something may have been missed. A tail must read the log if it has not done so since. */
   get doubts (): number { return this.#doubts }
-  /** Whether a row's type may end the stream, as far as the last read of the log tells. */
+  /** Whether a row's type may end the stream, as of the last read of the log. */
   get typeEnds (): boolean { return this.#typeEnds }
   get size (): number { return this.#tails.size }
 
@@ -103,8 +102,9 @@ export class Feed<Position> implements TopicListener {
   }
 
   /**
-   * Subscribes to the topic. `callback` is called when that is acknowledged: only then may a reader look at the log, or
-   * it could miss what is published between the two. Called too when Redis does not answer; a doubt comes later then.
+   * Subscribes to the topic. Calls back when the subscription is acknowledged, or when Redis does not answer in time. A
+   * reader that read the log earlier could miss what is published in between. If the acknowledgement comes late, the
+   * log is read again.
    */
   subscribe (callback: () => void): void {
     if (this.#subscription === 'ready') return callback()
@@ -117,14 +117,14 @@ export class Feed<Position> implements TopicListener {
     subscriber.subscribe(topic(this.key), this)
   }
 
-  /** Nobody reads any more. */
+  /** Called when the feed has no readers any more. */
   unsubscribe (): void {
     clearTimeout(this.#timer)
     const { subscriber, topic } = this.#context
     if (this.#subscription !== 'none') subscriber.unsubscribe(topic(this.key))
   }
 
-  /** TopicListener: the subscription is acknowledged, and what was published before may be lost. */
+  /** Of TopicListener. What was published before the acknowledgement may be lost. */
   subscribed (): void {
     this.invalidate()
     this.#releaseWaiting()
@@ -139,7 +139,7 @@ export class Feed<Position> implements TopicListener {
     if (waiting !== null) for (const callback of waiting) callback()
   }
 
-  /** TopicListener. */
+  /** Of TopicListener. */
   message (text: string): void { this.#context.hear(this, text) }
 
   announce (announcement: Announcement<Position>): void {
@@ -150,7 +150,7 @@ export class Feed<Position> implements TopicListener {
     }
     const { entry } = announcement
     const isNew = this.log.compare(entry.position, this.#newest) > 0
-    // The end of a row that is known already, or an end that has come late: the log has the last word
+    // The end of a row that is known already, or a late end: the log decides
     if (!isNew && entry.ends !== null) this.#doubts++
     this.#announcements++
     if (isNew) this.#newest = entry.position
@@ -163,7 +163,7 @@ export class Feed<Position> implements TopicListener {
     this.#schedule()
   }
 
-  /** The log goes on up to `position` at least, as somebody has read. */
+  /** Called when somebody has read that the log goes on up to `position` at least. */
   advance (position: Position): void {
     if (this.log.compare(position, this.#newest) <= 0) return
     this.#newest = position
@@ -171,12 +171,12 @@ export class Feed<Position> implements TopicListener {
     this.#schedule()
   }
 
-  /** There is nothing to read any more. */
+  /** Ends all tails, because there is nothing to read any more. */
   end (last: Buffer): void {
     for (const tail of this.#tails) tail.finish(last)
   }
 
-  /** The announced entries that follow `cursor` with nothing between; `null` when there is none. */
+  /** The announced entries that directly follow `cursor`; `null`: there is none. */
   after (cursor: Position): Run<Position> | null {
     if (this.#recent === null) return null
     if (this.#lastRun?.cursor === cursor) return this.#lastRun.run
@@ -223,9 +223,7 @@ export class Feed<Position> implements TopicListener {
     }
   }
 
-  /**
-   * All envelopes of one read from Redis are taken before the viewers are woken, so that each socket is written once.
-   */
+  /** Wakes the tails after all envelopes of one read from Redis, so that each socket is written once. */
   #schedule (): void {
     if (this.#scheduled) return
     this.#scheduled = true
@@ -245,7 +243,7 @@ export class Feed<Position> implements TopicListener {
     this.#lastRun = null
   }
 
-  /** The log has the last word: what had been announced when it was read, and lies past its end, is not in it. */
+  /** Drops announced entries past the log's end that had been announced when it was read: they are not in it. */
   #dropUncommitted (end: Position, announced: number): void {
     if (this.#recent === null) return
     this.#recent = this.#recent.filter((entry) => {

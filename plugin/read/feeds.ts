@@ -7,7 +7,7 @@ export interface Feeds<Position> {
   known (): Map<string, Position>
   get (key: string): Feed<Position> | undefined
   open (key: string): Feed<Position>
-  /** To be called once a tail has left the feed. */
+  /** To be called after a tail has left the feed. */
   release (feed: Feed<Position>): void
 }
 

@@ -1,11 +1,11 @@
 /** An open response. */
 export interface KeptAlive {
   keepalive (): void
-  /** The timer's own. */
+  /** Used by the timer alone. */
   bucket?: Set<KeptAlive> | undefined
 }
 
-/** One timer for any number of members: each one's `beat` is called once a period. */
+/** One timer for any number of members. Calls each one's `keepalive` once a period. */
 export interface KeepaliveTimer<Member extends KeptAlive> {
   readonly size: number
   add (member: Member): void
@@ -16,7 +16,7 @@ export interface KeepaliveTimer<Member extends KeptAlive> {
 const MAX_SLOTS = 15
 
 /**
- * The members are spread over slots of about a second, so that ten thousand of them do not beat in one turn of the
+ * Members are spread over buckets of about a second, so that ten thousand of them are not called in one turn of the
  * event loop. The timer runs only while there are members.
  */
 export function createKeepaliveTimer<Member extends KeptAlive> (periodMs: number): KeepaliveTimer<Member> {

@@ -3,16 +3,18 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 
 /**
- * Bounds how many reads of the journal are under way in this process, so that a crowd that reconnects at once leaves
- * the app's pool to the app. A read that fails is tried again until it succeeds: readers wait for a database that
- * is away, and go on by themselves.
+ * Bounds how many reads of the journal run at once in this process. Otherwise a crowd that reconnects would take the
+ * app's pool. A failed read is tried again until it succeeds, so readers wait for a database that is away and then go
+ * on.
  */
 export interface ReadQueue {
-  /** Rejects only when the queue is closed. `isRetry`: the read has failed before. */
+  /**
+   * Runs `read`, again and again until it succeeds. Rejects only when the queue is closed. `isRetry`: the read has
+   * failed before.
+   */
   run<T> (read: (isRetry: boolean) => Promise<T>): Promise<T>
   /**
-   * For who must be told soon: rejects as `read` does, which is not tried again, and does not wait for its turn while
-   * reads fail.
+   * Fail-fast variant: rejects as `read` does, instead of retrying, and does not wait for its turn while reads fail.
    */
   once<T> (read: () => Promise<T>): Promise<T>
   close (): void
@@ -34,7 +36,7 @@ export function createReadQueue (maxConcurrent: number, log: RateLimitedLogger):
   let running = 0
   let failing = 0
 
-  /** Resolves with whether there is a place to give back. */
+  /** Waits for a turn. Resolves with whether it must be given back. */
   async function enter (patient: boolean): Promise<boolean> {
     if (running < maxConcurrent) {
       running++
@@ -58,7 +60,7 @@ export function createReadQueue (maxConcurrent: number, log: RateLimitedLogger):
     await delay(retryMs, undefined, { signal: closing.signal }).finally(() => { failing-- })
   }
 
-  /** Holds its place while it waits for the database: what is behind it could not be read either. */
+  /** Keeps its turn while it waits for the database, because the reads behind it would fail, too. */
   async function persist<T> (
     read: (isRetry: boolean) => Promise<T>, retryMs = FIRST_RETRY_MS, isRetry = false
   ): Promise<T> {

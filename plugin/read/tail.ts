@@ -3,9 +3,9 @@ import type { DatedPage, Feed, FeedTail } from './feed.js'
 import type { End } from './event-log.js'
 import { encodeEnd } from '../wire/sse.js'
 
-/** Where a tail's bytes go. */
+/** The target of a tail's bytes. */
 export interface Sink {
-  /** `false`: it has taken the frames and wants no more until it calls `resume`. */
+  /** Takes the frames. `false`: it wants no more until it calls `resume`. */
   write (frames: readonly Buffer[]): boolean
   /** The stream has ended. */
   end (): void
@@ -15,29 +15,23 @@ export interface Sink {
 export interface TailStart<Position> {
   /** The cursor of the reader. */
   start: Position
-  /**
-   * How many rows the reader is given before it is live; it ends once more than that are waiting. Default: no limit.
-   */
+  /** How many rows the reader gets before it is live. The stream ends when more are waiting. Default: no limit. */
   maxRows?: number
-  /** Whether the log was seen to be finished: it is read without a subscription, which may not be needed any more. */
+  /** Whether the log was seen to be finished. Then it is read without waiting for a subscription. */
   finished?: boolean
 }
 
-/**
- * Frames of uncommitted events that a tail keeps while it catches up; they are a courtesy, more of them are dropped.
- */
+/** How many frames of uncommitted events a tail keeps while it catches up. More are dropped. */
 const MAX_UNCOMMITTED = 16
 
 /**
  * One reader's way through a log: a state machine with two states.
+ * - *Live*: it has everything that was announced, and takes what comes next from the feed.
+ * - *Catching up*: it reads the log page by page, one page ahead of its sink.
  *
- * *Live*: it has everything that was announced, and takes what comes next from the feed. *Catching up*: it reads the
- * log page by page, one page ahead of its sink. It returns to catching up whenever it is unsure, which covers the
- * start, a gap, a socket that was slow for too long, a reconnect to Redis and the look behind a terminal event, all
- * with the same lines of code.
- *
- * A pub/sub message is only a hint that makes it faster; the log decides. A position that was announced and is not in a
- * page read after the announcement is a hole, and is passed over.
+ * It returns to catching up whenever it is unsure. That covers the start, a gap, a slow socket, a reconnect to Redis
+ * and the look behind a terminal event with the same code. A pub/sub message is only a hint; the log decides. A
+ * position that was announced and is not in a page read after the announcement is a hole, and is skipped.
  */
 export class Tail<Position> implements FeedTail<Position> {
   readonly #feed: Feed<Position>
@@ -45,14 +39,14 @@ export class Tail<Position> implements FeedTail<Position> {
   #cursor: Position
   #rowsLeft: number
   /**
-   * The feed's counters at the last read that found the log's end: what was announced by then was delivered or is a
+   * The feed's counters at the last read that found the log's end. What was announced by then was delivered, or is a
    * hole.
    */
   #announcements = -1
   #doubts = -1
-  /** What the type of the last row that was delivered says of the end. */
+  /** The end that the type of the last delivered row stands for. */
   #terminal: End | null = null
-  /** The log goes on behind the last page. */
+  /** Whether the log goes on after the last page. */
   #behind = false
   #reading = false
   /** The next page, which the sink has no room for yet. */
@@ -75,7 +69,7 @@ export class Tail<Position> implements FeedTail<Position> {
     return this.#closed || (!this.#reading && !this.#blocked && this.#isLive())
   }
 
-  /** The sink wants more. Nothing is written before the first call. */
+  /** Called by the sink when it wants more. Nothing is written before the first call. */
   resume (): void {
     this.#blocked = false
     this.wake()
@@ -106,14 +100,14 @@ export class Tail<Position> implements FeedTail<Position> {
     this.#close()
   }
 
-  /** No method of the sink is called any more. */
+  /** Ends the tail. It calls the sink no more. */
   close (): void {
     this.#closed = true
     this.#ahead = null
     this.#feed.leave(this)
   }
 
-  /** A row's type is believed only once nothing stands behind the row in the log. */
+  /** Whether the stream ends: a row's type counts only when nothing follows the row in the log. */
   #isLive (): boolean {
     const current = this.#feed.log.compare(this.#cursor, this.#feed.newest) >= 0 ||
       this.#announcements === this.#feed.announcements
@@ -121,7 +115,7 @@ export class Tail<Position> implements FeedTail<Position> {
     return current && this.#doubts === this.#feed.doubts && !mayHaveEnded && !this.#behind
   }
 
-  /** `ends`: the stream has ended, and the reader has all of it. */
+  /** Gives frames to the sink. `ends`: the stream has ended, and the reader then has all of it. */
   #deliver (frames: readonly Buffer[], last: Position, terminal: End | null, ends: End | null): void {
     this.#cursor = last
     this.#terminal = terminal
@@ -144,7 +138,7 @@ export class Tail<Position> implements FeedTail<Position> {
       }
       this.#reading = false
       if (this.#closed) return
-      // By the time that the sink has room, what was the end of the log may not be it any more.
+      // By the time that the sink has room, the log may have grown
       if (this.#blocked) this.#ahead = { ...page, complete: false }
       else this.#take(page)
       this.wake()

@@ -7,13 +7,16 @@ import type { KeptAlive, KeepaliveTimer } from './keepalive.js'
 import { encodeOpening, encodeRetry, jittered, KEEPALIVE } from '../wire/sse.js'
 import { Tail, type TailStart, type Sink } from './tail.js'
 
-/** A response that is open, whatever it is about. */
+/** An open response of any log. */
 export interface OpenResponse extends KeptAlive {
-  /** Ends it with a `retry:`: the client comes back, to another process, with its cursor. */
+  /** Ends it with a `retry:`. The client comes back with its cursor, to another process. */
   leave (): void
 }
 
-/** A reader without progress is cut after `stallTimeoutMs` and at most one part of it more. */
+/**
+ * Into how many parts `stallTimeoutMs` is divided. A reader without progress is cut after it, and at most one part
+ * more.
+ */
 const STALL_PARTS = 8
 
 /** What all viewers share. */
@@ -21,17 +24,16 @@ export interface ViewerContext {
   keepalives: KeepaliveTimer<OpenResponse>
   retryMs: number
   stallTimeoutMs: number
-  /** The process is shutting down. */
+  /** Whether the process is shutting down. */
   closed: boolean
 }
 
 /**
- * One socket, one cursor, a bounded buffer: the tail stops as soon as the response has enough, and goes on when it
- * drains.
+ * One socket, one cursor, a bounded buffer: the tail stops when the response has enough, and goes on when it drains.
  *
- * To Fastify it is a stream, of which it uses `pipe`. It has no buffer of its own, and begins when it gets its target:
- * one that never gets there, since a hook has failed, leaves nothing behind. The target is the response, or what a hook
- * of the app has put before it.
+ * Fastify treats it as a stream, and calls its `pipe`. It has no buffer of its own, and begins when it gets its target,
+ * so a viewer whose request fails in a hook leaves nothing behind. The target is the response, or what a hook of the
+ * app puts before it.
  */
 export class Viewer<Position> implements Sink, OpenResponse {
   bucket: Set<KeptAlive> | undefined
@@ -43,7 +45,7 @@ export class Viewer<Position> implements Sink, OpenResponse {
   #tail: Tail<Position> | null = null
   #state: 'open' | 'full' | 'ended' = 'open'
   #stall: 'unwatched' | 'idle' | 'timed' = 'unwatched'
-  /** Parts of `stallTimeoutMs`, one after another, without progress; and when the last one ended. */
+  /** How many parts of `stallTimeoutMs` have passed without progress, and when the last one ended. */
   #stalledParts = 0
   #timedOutAt = 0
   #begin: { key: string, place: TailStart<Position> } | null
@@ -57,7 +59,7 @@ export class Viewer<Position> implements Sink, OpenResponse {
     this.#begin = { key, place }
   }
 
-  /** Begins. The response's head goes out with the first bytes, which are written here. */
+  /** Begins. Writes the first bytes, with which the response's head goes out. */
   pipe<Target extends Writable> (target: Target): Target {
     const response = this.#response
     if (this.#begin === null || isClosed(response)) return target
@@ -112,8 +114,8 @@ export class Viewer<Position> implements Sink, OpenResponse {
   }
 
   /**
-   * Node's own timer, in parts. It tells of progress by not firing, and takes the first part of a write, which the
-   * kernel takes at once, for progress: with one part, a reader would be cut after twice the time.
+   * Uses the socket's own timer, in parts. The timer takes the bytes that the kernel accepts at once for progress, so
+   * with one part a reader would be cut after twice the time.
    */
   #watch (): void {
     const response = this.#response
@@ -153,7 +155,7 @@ export class Viewer<Position> implements Sink, OpenResponse {
     this.#tail?.resume()
   }
 
-  /** One that is kept alive would keep the server from closing. */
+  /** A connection that is kept alive would keep the server from closing. */
   #closeConnection (): void {
     const response = this.#response
     const { socket } = response // which Node takes from it when it has finished
@@ -162,7 +164,7 @@ export class Viewer<Position> implements Sink, OpenResponse {
     else stream.session?.close() // once its streams are over
   }
 
-  // What Fastify and its hooks ask of a stream. All that it would be told, the response tells.
+  // What Fastify and its hooks ask of a stream. Its events are not needed, because the response emits them
   on (): this { return this }
   once (): this { return this }
   off (): this { return this }
@@ -172,8 +174,8 @@ export class Viewer<Position> implements Sink, OpenResponse {
 }
 
 /**
- * `false`: a `drain` will come. The response is not corked for this: it would then count all of them, and the socket,
- * which is what drains, each by itself. (Node corks the socket until the end of the turn.)
+ * Writes the frames. `false`: a `drain` will follow. The response is not corked, because then it would count all
+ * frames, while the socket, which drains, counts each. (Node corks the socket until the end of the turn.)
  */
 function writeAll (target: Writable, frames: readonly Buffer[]): boolean {
   let hasRoom = true

@@ -11,7 +11,7 @@ export interface ViewersOptions {
   keepaliveMs: number
   /** The mean of the wait that clients are told to keep before they reconnect, in ms. */
   retryMs: number
-  /** How long a blocked socket may stay without progress, in ms. */
+  /** How long a blocked socket may make no progress, in ms. */
   stallTimeoutMs: number
 }
 
@@ -51,8 +51,8 @@ export function createViewers (options: ViewersOptions): Viewers {
 }
 
 /**
- * An `onSend` hook of a route, which is the last of all: it takes the response over from Fastify, which keeps five
- * kilobytes for each stream that it sends itself.
+ * The last `onSend` hook of a route. It takes the response over from Fastify, which keeps five kilobytes for each
+ * stream that it sends itself.
  */
 export const takeOver: onSendHookHandler = (request, reply, payload, next) => {
   if (!(payload instanceof Viewer)) return next(null, payload)
