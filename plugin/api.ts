@@ -21,17 +21,17 @@ import type { PublishUserEvent } from './notifications/notification-publisher.js
 /** `fastify.journal`. */
 export interface MessageJournal {
   recordEvent: RecordEvent
-  /** Makes or takes over a message and its lease; see `Producers.openMessage` for what it throws. */
+  /** Creates a message, or takes over an existing one. `Producers.openMessage` lists what it throws. */
   openMessage (options: OpenMessageOptions): Promise<Message>
   publishUserEvent: PublishUserEvent
   trackTask: TrackTask
   requestApproval: RequestApproval
   clearApproval: ClearApproval
-  /** Brings the tables to version `to`, by default the newest; safe in any number of processes at once. */
+  /** Brings the tables to version `to`; default: the newest. Any number of processes may call it at once. */
   migrate (options?: { to?: number }): Promise<{ from: number, to: number }>
   /**
-   * Deletes old events, and messages that have none left, in small batches. @throws InvalidOptionError; rejects with
-   * pg's error, and what was deleted by then stays deleted.
+   * Deletes old events, and old messages without events, in small batches. Rejects with pg's error; what was deleted by
+   * then stays deleted. @throws InvalidOptionError
    */
   cleanup (options: CleanupOptions): Promise<Cleaned>
   stats (): JournalStats
@@ -40,12 +40,12 @@ export interface MessageJournal {
 /** What this process has open. */
 export interface JournalStats {
   viewers: number
-  /** Messages and users that have viewers here, each with one Redis subscription. */
+  /** Messages and users with viewers, each with one Redis subscription. */
   topics: number
   producers: number
 }
 
-/** Answers with the message's stream, from its start, while the producer runs on its own. */
+/** Answers with the message's stream from its first event on. The producer runs on its own. */
 export interface StreamMessage {
   (message: Message, produce: Produce): FastifyReply
   /** Opens the message first, and rejects as `openMessage` does. */

@@ -19,15 +19,15 @@ declare module 'fastify' {
 }
 
 /**
- * Makes streamed answers durable. Needs @fastify/postgres and @fastify/redis registered before it.
- * Registration rejects with FST_JOURNAL_INVALID_OPTION, and the start with FST_JOURNAL_NOT_MIGRATED or
- * FST_JOURNAL_DATABASE_NEWER when the tables are not those of this version.
+ * Makes streamed answers durable. @fastify/postgres and @fastify/redis must be registered before it. Registration
+ * rejects with FST_JOURNAL_INVALID_OPTION. The start fails with FST_JOURNAL_NOT_MIGRATED, FST_JOURNAL_DATABASE_NEWER or
+ * FST_JOURNAL_UNUSABLE_TABLES when the tables are not those that this version needs.
  */
 const register = fp<MessageJournalOptions>(async (app, options) => {
   await setup(app, parseOptions(options))
 }, { fastify: '5.x', name: 'fastify-message-journal', dependencies: ['@fastify/postgres', '@fastify/redis'] })
 
-/** In CommonJS the plugin is what `require` returns, and the other exports are its properties. */
+/** In CommonJS `require` returns the plugin, and the other exports are its properties. */
 const plugin = Object.assign(register, { messageJournal: register, errors })
 
 export default plugin

@@ -27,16 +27,16 @@ export interface LifecycleParts {
 
 /** How long `app.close()` waits for what was recorded to be committed, in ms. */
 const FLUSH_MS = 800
-/** While Redis gives no hints, the logs are polled in its place, in ms. */
+/** How often the logs are polled while Redis gives no hints, in ms. */
 const POLL_MS = 300
-/** A lease whose message was locked is renewed again after this time, in ms. */
+/** After how long a lease is tried again whose message was locked, in ms. */
 const LOCKED_LEASE_MS = 500
-/** Short enough for processes that do not live long. */
+/** How often old events are deleted, in ms. Short enough for processes that do not live long. */
 const RETENTION_INTERVAL_MS = 600_000
 
 /**
- * Starts what repeats, and ends everything, in order, when the app closes. Returns what runs the polling tasks at once:
- * to be called when Redis has come back, or is gone.
+ * Starts what repeats, and ends everything, in order, when the app closes. Returns a function that runs the polling
+ * tasks at once; to be called when Redis has come back, or is gone.
  */
 export function startLifecycle (app: FastifyInstance, parts: LifecycleParts, options: JournalOptions): () => void {
   const { journal, subscriber, publisher, messages, users, viewers, slots, log } = parts

@@ -7,7 +7,7 @@ import type { Message } from './message-handle.js'
 import { isPlainObject } from './wire/payload.js'
 import { describeValue } from './wire/text.js'
 
-/** What `authorize` is told of the message. */
+/** The message that `authorize` decides about. */
 export interface AuthorizedMessage {
   /** A UUID in lower case. */
   messageId: string
@@ -24,7 +24,7 @@ export type Identify = (request: FastifyRequest) => UserId | Promise<UserId>
 /** A user's id as an app has it; it is compared as text. */
 export type UserId = string | number | bigint | false | null | undefined
 
-/** Whether the caller may read or stop the message; takes the place of "it is the message's user". */
+/** Whether the caller may read or stop the message. Without it, only the message's user may. */
 export type Authorize = (
   request: FastifyRequest, message: AuthorizedMessage, action: 'read' | 'stop'
 ) => boolean | Promise<boolean>
@@ -35,12 +35,11 @@ export type PublicError = (
 ) => string
 
 /**
- * Somebody who goes on with a message whose producer is gone, behind its last event. This process has claimed the
- * message; what is returned runs as `streamMessage` runs its producer, and `null` lets the message end as one whose
- * producer died.
+ * Goes on with a message whose producer is gone, after its last event. This process has claimed the message. The
+ * returned function runs as `streamMessage` runs its producer; `null` ends the message like one whose producer died.
  */
 export type TakeOver = (message: Message, about: { lost: 'stale' | 'closed' }) => Continue | Promise<Continue>
-/** What goes on with the message, as `streamMessage` takes it; `null`: nobody. */
+/** A producer function, as `streamMessage` takes it; `null`: nobody goes on. */
 export type Continue = ((message: Message) => unknown) | null
 
 /** The options of the notifications. */
@@ -62,8 +61,8 @@ export interface NotificationOptions {
 /** What the app passes to `register`. Only `identify` is required. */
 export interface MessageJournalOptions {
   /**
-   * From the request to the user's id, which may be asynchronous; nobody is answered with 401. `false`: everyone may
-   * read every message, and there are no notifications.
+   * Returns the user's id for a request; may be asynchronous. Nobody is answered with 401. `false` in its place:
+   * everyone may read every message, and the route of the notifications answers 401.
    */
   identify: Identify | false
   /** Whether the caller may read or stop the message. Without it, the message's user may. */
@@ -101,7 +100,7 @@ export interface MessageJournalOptions {
    * How long an event that was sent and got no answer waits until it has been looked for, in ms. @defaultValue 60000
    */
   maxDoubtMs?: number
-  /** How many reads of the journal are under way at once. @defaultValue 8 */
+  /** How many reads of the journal run at once. @defaultValue 8 */
   maxConcurrentReads?: number
   /** How often open viewers are compared with the journal, in ms. @defaultValue 5000 */
   reconcileMs?: number
@@ -121,8 +120,8 @@ export interface MessageJournalOptions {
   /** `false`: there are no notifications. */
   notifications?: false | NotificationOptions
   /**
-   * What a reader who is turned away for the moment gets: a status, or 200 and an `event: busy`, which does not stop an
-   * EventSource.
+   * What a reader gets who must try again later: a status, or 200 with an `event: busy`, after which an EventSource
+   * reconnects.
    * @defaultValue "status"
    */
   overload?: 'status' | 'in-band'
@@ -209,7 +208,7 @@ const compiled = TypeCompiler.Compile(OptionsSchema)
 
 const compiledNotifications = TypeCompiler.Compile(NotificationsSchema)
 
-/** With what was passed and is not undefined. */
+/** The defaults, replaced by what was passed and is not undefined. */
 function withDefaults ({ properties }: TObject, passed: object): Record<string, unknown> {
   const defaults = Object.entries(properties).flatMap(([name, schema]) => schema.default === undefined
     ? []
@@ -244,7 +243,7 @@ export function parseOptions (passed: object): JournalOptions {
   }
 }
 
-/** Of wrong notifications, what is wrong in them: a union's own error says only that it fits nothing. */
+/** Replaces a union's error about `notifications`, which only says that nothing fits, by what is wrong in it. */
 function * errorsOf (options: Record<string, unknown>): Generator<ValueError> {
   for (const error of compiled.Errors(options)) {
     if (error.path !== '/notifications' || !isPlainObject(error.value)) yield error
@@ -260,7 +259,7 @@ function * errorsOf (options: Record<string, unknown>): Generator<ValueError> {
   }
 }
 
-/** `message.end` and `message.fail` write these two; a set without them would leave their readers waiting. */
+/** `message.end` and `message.fail` write these two types. Without them readers would wait for ever. */
 function checkTerminalTypes ({ terminalTypes }: Pick<JournalOptions, 'terminalTypes'>): void {
   for (const type of ['end', 'error']) {
     if (!terminalTypes.includes(type)) {
@@ -269,7 +268,7 @@ function checkTerminalTypes ({ terminalTypes }: Pick<JournalOptions, 'terminalTy
   }
 }
 
-/** A lease that runs out before it is renewed would have every live producer taken for dead. */
+/** If leases ran out before they are renewed, every living producer would count as dead. */
 function checkLease ({ heartbeatMs, producerIdleMs }: Pick<JournalOptions, 'heartbeatMs' | 'producerIdleMs'>): void {
   if (producerIdleMs <= heartbeatMs) {
     throw new InvalidOptionError(

@@ -7,7 +7,7 @@ export interface PublicTextContext {
   log: RateLimitedLogger
 }
 
-/** What readers are told of an error. An app's function that throws must not cost them the terminal event. */
+/** The text of an error for readers. If the app's function throws, readers still get a terminal event. */
 export function publicText (
   { publicError, log }: PublicTextContext, error: unknown, about: Parameters<PublicError>[1]
 ): string {

@@ -28,13 +28,13 @@ import { createViewers } from './read/viewers.js'
 
 const PLAIN_PATH = /^\/?([\w.~-]+\/)*[\w.~-]*$/
 
-/** Puts the parts together and ties them to the app's life. */
+/** Builds the parts, and connects them to the app. */
 export async function setup (app: FastifyInstance, options: JournalOptions): Promise<void> {
   for (const prefix of [app.prefix, options.prefix ?? '']) checkPrefix(prefix)
   const pool = postgresOf(app, options)
   const redis = redisOf(app, options)
   const log = createRateLimitedLogger(app.log)
-  // Without a listener, an idle connection that the server ends would end the process.
+  // Without a listener, an idle connection that the server ends would end the process
   pool.on('error', (error) => { log.warn('pool', { err: error }, 'journal: an idle Postgres connection failed') })
   redis.on('error', (error: Error) => { log.warn('redis', { err: error }, 'journal: the Redis connection failed') })
 

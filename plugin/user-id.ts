@@ -1,7 +1,7 @@
 import { InvalidUserIdError } from './errors.js'
 import { describeValue } from './wire/text.js'
 
-/** The text of a user's id; `null` for what names nobody. @throws InvalidUserIdError */
+/** The text of a user's id; `null`: nobody. @throws InvalidUserIdError */
 export function userIdText (userId: unknown): string | null {
   if (userId === null || userId === undefined || userId === '' || userId === false || Number.isNaN(userId)) return null
   const isId = typeof userId === 'number' || typeof userId === 'bigint' ||

@@ -6,13 +6,14 @@ import type { Authorize, JournalOptions } from '../plugin/options.js'
 import { causeOf } from '../plugin/postgres/failures.js'
 import { userIdText } from '../plugin/user-id.js'
 
-/** Who may see what. */
+/** Decides who may read or stop a message. */
 export interface Access {
   /** The caller's id; `null` when `identify` is false. @throws UnauthenticatedError, InvalidUserIdError */
   identify (request: FastifyRequest): Promise<string | null>
   /**
-   * @throws MessageNotFoundError, for a message that does not exist and for one that is not the caller's alike;
-   * DatabaseUnavailableError
+   * Finds the message for its caller.
+   * @throws MessageNotFoundError, for a message that does not exist and for somebody else's alike, and
+   * DatabaseUnavailableError.
    */
   findMessage (request: FastifyRequest, userId: string | null, messageId: string, action: Action): Promise<MessageState>
 }

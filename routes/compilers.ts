@@ -8,7 +8,7 @@ export function useOwnCompilers (routes: FastifyInstance): void {
   const serializer = SerializerSelector()({})
   routes.setSerializerCompiler(({ httpStatus = '', ...route }) => {
     const serializeError = serializer({ ...route, httpStatus })
-    // The app's own error handler or hook may answer in a form of its own.
+    // The app's error handler or hook may answer in a form of its own
     return (answer) => answer instanceof Error ? serializeError(answer) : JSON.stringify(answer)
   })
 }

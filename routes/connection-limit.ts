@@ -5,32 +5,29 @@ import type { RateLimitedLogger } from '../plugin/util/rate-limited-logger.js'
 import { ask, type Redis } from '../plugin/redis/commands.js'
 
 /**
- * How many streams each user has open, over all processes. A process counts its own in a field of the user's hash
- * and renews the fields while it lives; those of a process that was killed run out within EXPIRY_MS. Nobody is
- * turned away because Redis is.
+ * Counts the open streams of each user, over all processes. A process keeps its count in a field of the user's hash,
+ * and renews the field while it lives. After a kill, the field runs out within EXPIRY_MS. While Redis is away, nobody
+ * is refused.
  */
 export interface Slots {
   /**
-   * Counts one more stream of the user's, nobody's not; resolves with what takes it off again. @throws
+   * Acquires a slot for the user, and resolves with its release function. Anonymous readers are not counted. @throws
    * TooManyConnectionsError
    */
   take (userId: string | null): Promise<() => void>
   /** Renews this process's counts. Never rejects. */
   renew (): Promise<void>
-  /**
-   * Takes all of this process's streams off at once, while Redis can still be asked; does nothing from then on. Never
-   * rejects.
-   */
+  /** Releases all slots of this process at once. Does nothing from then on. Never rejects. */
   close (): Promise<void>
 }
 
 /** How often `renew` should be called, in ms. */
 export const RENEW_MS = 20_000
 const EXPIRY_MS = 50_000
-/** A frozen Redis must not keep a reader waiting, in ms. */
+/** How long a reader waits for Redis, in ms. */
 const TIMEOUT_MS = 500
 
-/** One key a call, so that it works on a Cluster. The clock is Redis' own: processes' clocks differ. */
+/** One key a call, for Redis Cluster. It uses Redis' clock, because the processes' clocks differ. */
 const COUNT = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -50,13 +47,13 @@ if wanted > 0 then
 else redis.call('HDEL', KEYS[1], mine) end
 return allowed and 1 or 0`
 
-/** `max`: the option `maxConnectionsPerUser`, of which 0 is no limit. */
+/** `max`: the option `maxConnectionsPerUser`; 0: no limit. */
 export function createSlots (redis: Redis, max: number, log: RateLimitedLogger): Slots {
   const process = randomUUID()
   const open = new Map<string, number>()
   let closed = false
 
-  /** Sets this process's count of the user; `limit` 0: whatever the others have. */
+  /** Sets this process's count of the user, within `limit` over all processes; 0: no limit. */
   async function count (userId: string, streams: number, limit: number): Promise<boolean> {
     try {
       return Number(await ask(redis, TIMEOUT_MS, ['EVAL', COUNT, 1, slotsKey(

@@ -12,15 +12,15 @@ function cursorOf (header: unknown, query: unknown): unknown {
 }
 
 /**
- * The cursor in a message. Digits only; anything else is no cursor: `null`. A number too large to be one of ours comes
- * back as it is (Infinity at worst): it stands past every row.
+ * The cursor in a message: digits. Anything else is no cursor, `null`. A number that is too large for the table is
+ * returned as it is (at worst Infinity), and is past every row.
  */
 export function parseCursor (header: unknown, query: unknown): number | null {
   const text = cursorOf(header, query)
   return typeof text === 'string' && DIGITS.test(text) ? Number(text) : null
 }
 
-/** The cursor in a user's notifications; `null` when there is none, UNKNOWN when no entry can have it as its id. */
+/** The cursor in a user's notifications; `null`: none; UNKNOWN: no entry can have this id. */
 export function parseStreamCursor (header: unknown, query: unknown): string | null {
   const text = cursorOf(header, query)
   if (text === undefined || text === '') return null

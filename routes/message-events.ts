@@ -38,7 +38,7 @@ const schema = {
 /** The reconnect route. */
 export const messageEvents: FastifyPluginAsyncTypebox<MessageEventsOptions> =
   async (app, { access, serve, messages, terminalTypes }) => {
-  // attachValidation: who is asking is settled first (401), then whether the id is one (400).
+  // attachValidation: the caller is identified first (401), then the id is checked (400)
     app.get('/messages/:messageId/events', {
       schema, attachValidation: true, exposeHeadRoute: false, onSend: takeOver
     }, async (request, reply) => await serve(reply, async () => {
@@ -55,18 +55,18 @@ export const messageEvents: FastifyPluginAsyncTypebox<MessageEventsOptions> =
     }))
   }
 
-/** Where the replay begins; `null`: the message has ended and the reader has all of it. */
+/** Where the replay begins; `null`: the message has ended, and the reader has everything. */
 function tailStart (cursor: number | null, message: MessageState, terminalTypes: TerminalTypes): number | null {
   const newest = message.last?.sequenceNo ?? START
   if (cursor === null) return START
   if (cursor < newest) return cursor
   if (cursor > newest && message.status !== 'streaming') return null
-  // An event between the newest one and `lastNo` was lost in a failover: this reader has had it
+  // An event between the newest one and `lastNo` was lost in a failover, and this reader has had it
   if (cursor > newest) return cursor <= Number(message.lastNo) ? cursor : START
   return hasEnded(message, terminalTypes) ? null : newest
 }
 
-/** A status without a terminal event is still to get one: the reader waits for it. */
+/** Whether the message has ended. A status without a terminal event will still get one, so the reader waits. */
 function hasEnded ({ status, isLeased, endedNo, last }: MessageState, terminalTypes: TerminalTypes): boolean {
   if (endedNo !== null) return true
   return (status !== 'streaming' || !isLeased) && last !== null && terminalTypes(last) !== null

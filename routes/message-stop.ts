@@ -25,7 +25,7 @@ const schema = {
   }
 } as const
 
-/** Stop is not disconnect: it ends the message for all its readers, durably. Repeating it is harmless. */
+/** The stop route. A stop ends the message durably for all its readers. Repeating it is harmless. */
 export const messageStop: FastifyPluginAsyncTypebox<MessageStopOptions> = async (app, { access, stopper }) => {
   app.post('/messages/:messageId/stop', { schema, attachValidation: true }, async (request, reply) => {
     try {

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { UUID_PATTERN } from '../plugin/wire/names.js'
 
-/** Any value passes: a malformed cursor counts as no cursor, so it must reach the handler. */
+/** Any value is valid, because a malformed cursor counts as no cursor and must reach the handler. */
 const Cursor = Type.Optional(Type.Unsafe<unknown>(Type.Unknown({
   description: 'The sequence number of the last event received. Digits only; anything else counts as no cursor.',
   examples: ['41']

@@ -7,19 +7,19 @@ import type { Slots } from './connection-limit.js'
 import type { TailStart } from '../plugin/read/tail.js'
 import type { Viewers } from '../plugin/read/viewers.js'
 
-/** What a request asks to read. */
+/** What a request wants to read. */
 export interface Target<Position> {
-  /** Whose slot it takes; `null`: nobody's. */
+  /** Whose connection slot it takes; `null`: nobody's. */
   userId: string | null
   feeds: Feeds<Position>
   key: string
-  /** Called once the reader has a slot. */
+  /** Called when the reader has a slot. */
   place: () => TailStart<Position> | Promise<TailStart<Position>>
 }
 
 /**
- * Answers with a stream, for each of the routes alike: the user's slot, a client that has left meanwhile, and a reader
- * who cannot be served now. `find` resolves with `null` when it has answered already.
+ * Answers with a stream, for both routes alike: takes a connection slot, notices a client that is gone, and refuses a
+ * reader who must try again later. `find` resolves with `null` when it has answered itself.
  */
 export type ServeStream = <Position>(
   reply: FastifyReply, find: () => Promise<Target<Position> | null>

@@ -28,10 +28,10 @@ const schema = {
   }
 } as const
 
-/** There will be nothing until the server is configured otherwise. */
+/** The whole stream while notifications are off. */
 const PUSH_DISABLED_RETRY_MS = 300_000
 
-/** The user's pipe. */
+/** The route of the notifications. */
 export const userEvents: FastifyPluginAsyncTypebox<UserEventsOptions> =
   async (app, { access, serve, users, notifications }) => {
     app.get('/events', { schema, exposeHeadRoute: false, onSend: takeOver }, async (request, reply) =>

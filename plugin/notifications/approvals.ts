@@ -20,14 +20,14 @@ export interface Approval {
 }
 
 /**
- * Tells the user that a message waits for an approval: `tool.approval.required` with `{ approvalId, messageId, action
- * }`. Never rejects.
+ * Tells the user that a message waits for an approval, by `tool.approval.required` with `{ approvalId, messageId,
+ * action }`. Never rejects.
  */
 export type RequestApproval = (options: ApprovalOptions) => Promise<Approval>
 
 /**
- * Tells the user's pages that nothing needs to be decided any more, whatever was: `tool.approval.cleared` with
- * `{ approvalId, messageId }`. Resolves as `publishUserEvent` does; never rejects.
+ * Tells the user's pages that the approval is settled, by `tool.approval.cleared` with `{ approvalId, messageId }`.
+ * Resolves as `publishUserEvent` does. Never rejects.
  */
 export type ClearApproval = (
   options: Pick<ApprovalOptions, 'userId' | 'messageId'> & { approvalId: string }

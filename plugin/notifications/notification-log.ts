@@ -5,13 +5,16 @@ import { ask, askAll, type Command, type Redis } from '../redis/commands.js'
 import { encodeFrame } from '../wire/sse.js'
 import { compareStreamIds, FIRST } from '../wire/stream-id.js'
 
-/** The cursor of a reader whose own says nothing: it stands before every entry, and is told that some may be gone. */
+/**
+ * The cursor of a reader whose own is unknown. It is before every entry, and the reader is told that entries may be
+ * missing.
+ */
 export const UNKNOWN = ''
 
 const PAGE_ROWS = 50
 /**
- * A page ends with the entry that makes it this long; with the rows' limit it bounds what a reader that has stopped
- * reading costs.
+ * A page ends with the entry that makes it this long, in bytes. Together with PAGE_ROWS it bounds the memory of a
+ * reader that does not read.
  */
 const PAGE_CHARACTERS = 256 * 1024
 const TIMEOUT_MS = 2_000
@@ -21,20 +24,20 @@ const HOUR_MS = 3_600_000
 export interface UserLogOptions {
   /** Whether frames have an `event:` line. */
   eventNames: boolean
-  /** Entries older than this are not replayed; 0: all are that Redis has. */
+  /** Entries older than this, in hours, are not replayed; 0: all entries in Redis are. */
   replayMaxAgeHours: number
   replayMaxPerRequest: number
 }
 
 /**
- * A user's notifications, which a Redis Stream keeps, and how they become frames. Positions are the entries' ids in
- * full. Every method rejects when Redis cannot be asked.
+ * Users' notifications in their Redis Streams, as frames. Positions are the entries' full ids. Every method rejects
+ * when Redis cannot be asked.
  */
 export interface UserFrames {
   log: EventLog<string>
-  /** The newest entry's id: where a reader without a cursor begins. */
+  /** The newest entry's id, where a reader without a cursor begins. */
   newest (userId: string): Promise<string>
-  /** Of the users that are known up to an id each: those with an entry past it, and that entry's id. */
+  /** Of users that are known up to an id each: those with a newer entry, and that entry's id. */
   newer (known: ReadonlyMap<string, string>): Promise<Array<[userId: string, id: string]>>
 }
 
@@ -46,7 +49,7 @@ interface Entry {
 
 interface Range {
   entries: Entry[]
-  /** There were none behind them. */
+  /** Whether nothing was past them. */
   atEnd: boolean
 }
 
@@ -55,7 +58,7 @@ export function createNotificationLog (
   redis: Redis, { eventNames, replayMaxAgeHours, replayMaxPerRequest }: UserLogOptions
 ): UserFrames {
   const pageRows = Math.min(PAGE_ROWS, replayMaxPerRequest)
-  /** How many are asked for: fewer after large ones, of which a page takes one or two. */
+  /** How many entries to ask for. Fewer after large ones, of which a page takes one or two. */
   let wanted = pageRows
 
   async function range (userId: string, from: string, count: number): Promise<Range> {
@@ -74,7 +77,7 @@ export function createNotificationLog (
     return encodeFrame({ data: withId(envelope, id), id, ...eventNames && { event: payloadType(envelope) ?? '' } })
   }
 
-  /** What comes first for a reader that has lost something, or cannot be told what it has. */
+  /** The frame that a reader gets first when it has, or may have, missed entries. */
   function notice (oldest: Entry | undefined): string {
     const data = JSON.stringify({ type: 'backlog.truncated', payload: { oldest_retained_id: oldest?.id ?? null } })
     return encodeFrame({ data, ...eventNames && { event: 'backlog.truncated' } })
@@ -108,12 +111,12 @@ export function createNotificationLog (
     }
   }
 
-  /** Where everything begins that is young enough to be replayed, in ms since the epoch. */
+  /** The time from which entries are replayed, in ms since the epoch. */
   function floor (): number {
     return replayMaxAgeHours === 0 ? 0 : Date.now() - replayMaxAgeHours * HOUR_MS
   }
 
-  /** The newest entry's id of those that are too old. */
+  /** The id of the newest entry that is too old. */
   async function lastBefore (userId: string, ms: number): Promise<string> {
     return ms === 0 ? FIRST : await newestUpTo(userId, String(ms - 1))
   }
@@ -124,12 +127,12 @@ export function createNotificationLog (
     return toPage(found.entries.length > 0 ? FIRST : await lastBefore(userId, from), found, notice(found.entries[0]))
   }
 
-  /** The reader's own entry is not there: was it trimmed, deleted on its own, or lost with the Redis that had it? */
+  /** The reader's entry is not in the stream: it was trimmed, deleted, or lost with its Redis. */
   async function readWithoutOwn (userId: string, cursor: string, found: Range): Promise<Page<string>> {
     const last = found.entries.length > 0 ? null : await newestUpTo(userId, '+')
     if (last !== null && compareStreamIds(last, cursor) >= 0) return await read(userId, cursor) // it was added just now
     const { entries: [oldest] } = await range(userId, '-', 1)
-    // Nothing that the stream has is new to the reader. Its cursor moves back: what comes next may stand behind it.
+    // The stream has nothing that is new to the reader. Its cursor moves back, because what comes next may be before it
     if (last !== null) return toPage(last, found, notice(oldest))
     return toPage(cursor, found, oldest !== undefined && compareStreamIds(oldest.id, cursor) > 0 ? notice(oldest) : '')
   }
@@ -158,7 +161,8 @@ export function createNotificationLog (
 
     log: {
       compare: comparePositions,
-      // Two publishers' envelopes may come in another order than their entries, and nothing tells what is between.
+      // The envelopes of two publishers may arrive in another order than their entries, so nothing is known to be
+      // consecutive
       isNext: () => false,
       read
     }
@@ -169,12 +173,12 @@ function comparePositions (a: string, b: string): number {
   return a === b ? 0 : a === UNKNOWN ? -1 : b === UNKNOWN ? 1 : compareStreamIds(a, b)
 }
 
-/** With its id, as the publisher announced it: a reader gets the same bytes whether it was there or comes later. */
+/** Adds the id, as the publisher announced it, so that live and replayed frames are the same bytes. */
 export function withId (envelope: string, id: string): string {
   return envelope.endsWith('}') && !envelope.endsWith('{}') ? `${envelope.slice(0, -1)},"id":"${id}"}` : envelope
 }
 
-/** `[[id, [field, value, …]], …]`; the envelope is the value of `event`. */
+/** Parses `[[id, [field, value, …]], …]`. The envelope is the value of the field `event`. */
 function toEntries (answer: unknown): Entry[] {
   const entries = answer as Array<[id: string, fields: string[]]> // the reply of XRANGE and XREVRANGE
   return entries.map(([id, fields]) => {

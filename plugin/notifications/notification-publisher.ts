@@ -9,22 +9,20 @@ import { withId } from './notification-log.js'
 
 /** What a notification is about. */
 export interface UserEventOptions {
-  /**
-   * What the notification is about, such as `{ kind: 'source', id: '…' }`, so that a page can filter without a look at
-   * the payload.
-   */
+  /** What the notification is about, such as `{ kind: 'source', id: '…' }`. A page can filter by it. */
   scope?: object
 }
 
 /**
- * Adds a notification to the user's stream, then publishes it.
+ * Adds a notification to the user's stream, then publishes it. Never throws and never rejects.
  *
- * Never throws and never rejects. Resolves with the entry's id once Redis has added it: every reader of the user gets
- * it, also one that connects later with a cursor. `null`, with a line in the log, when it was not added, as far as is
- * known: an empty user or type, a payload or a scope that cannot be serialised or is larger than `maxPayloadBytes`, a
- * Redis that is away or did not answer within 5 s. `null` without one when the option `notifications` is false. A
- * notification whose answer was lost with the connection is sent again by ioredis, and may be in the stream twice,
- * under two ids.
+ * Resolves with the entry's id when Redis has added it. Every reader of the user gets it, also one that connects later
+ * with a cursor. Resolves with `null`, and a line in the log, when it was not added, as far as is known: for an empty
+ * user or type, for a payload or scope that cannot be serialised or is larger than `maxPayloadBytes`, and when Redis is
+ * away or did not answer within 5 s. Resolves with `null`, and no line, when the option `notifications` is false.
+ *
+ * If the answer is lost with the connection, ioredis sends the command again. Then the notification may be in the
+ * stream twice, under two ids.
  */
 export type PublishUserEvent = (
   userId: string | number | bigint, type: string, payload?: unknown, options?: UserEventOptions
@@ -33,7 +31,7 @@ export type PublishUserEvent = (
 /** Adds notifications to users' streams, and publishes them. */
 export interface UserPublisher {
   publishUserEvent: PublishUserEvent
-  /** Takes no more. Resolves when all that it has taken is answered. */
+  /** Takes no more notifications. Resolves when all are answered. */
   close (): Promise<void>
 }
 
@@ -49,18 +47,18 @@ export interface UserPublisherOptions {
 interface Pending {
   userId: string
   type: string
-  /** Without its id. */
+  /** The envelope without its id. */
   envelope: string
   settle (id: string | null): void
 }
 
 const TIMEOUT_MS = 5_000
-/** Past this many entries without an answer, Redis is taken for frozen. */
+/** Past this many unanswered entries, Redis counts as frozen. */
 const MAX_UNANSWERED = 10_000
-/** How long a stream outlives what can be replayed of it, and how often its end is put off, in ms. */
+/** How long a stream outlives its last replayable entry, in ms. */
 const GRACE_MS = 3_600_000
 const POSTPONE_MS = GRACE_MS / 2
-/** How many users' streams this process remembers to have put off the end of. */
+/** How many streams whose expiry was postponed are remembered. */
 const MAX_POSTPONED = 10_000
 const HOUR_MS = 3_600_000
 
@@ -72,7 +70,7 @@ export function createNotificationPublisher (
   const postponedAt = new Map<string, number>()
   let waiting: Pending[] = []
   let unanswered = 0
-  /** There once it is closed: called when the last answer is there. */
+  /** Set by `close`: called with the last answer. */
   let answered: (() => void) | undefined
 
   function refuse (userId: unknown, type: unknown, reason: string | Error): null {
@@ -86,7 +84,10 @@ export function createNotificationPublisher (
     return null
   }
 
-  /** Streams of users who are gone for good go too, once nothing in them could be replayed any more. */
+  /**
+   * Postpones the stream's expiry. So streams of users who never return are deleted when nothing in them can be
+   * replayed.
+   */
   function postponeEnd (userId: string): Command[] {
     const now = performance.now()
     if (options.replayMaxAgeHours === 0 || now - (postponedAt.get(userId) ?? -Infinity) < POSTPONE_MS) return []
@@ -129,7 +130,7 @@ export function createNotificationPublisher (
     })
   }
 
-  // A stream that is new after an outage has no end yet.
+  // A stream that is new after an outage has no expiry yet
   redis.on('ready', () => { postponedAt.clear() })
 
   async function prepare (

@@ -16,18 +16,18 @@ import { createTrackTask, type TrackTask } from './tasks.js'
 import { createNotificationLog } from './notification-log.js'
 import { createNotificationPublisher, type PublishUserEvent } from './notification-publisher.js'
 
-/** The second pipe: a user's notifications, on a Redis Stream. */
+/** Users' notifications: written to, and read from, Redis Streams. */
 export interface Notifications {
   publishUserEvent: PublishUserEvent
   trackTask: TrackTask
   requestApproval: RequestApproval
   clearApproval: ClearApproval
   feeds: Feeds<string>
-  /** Where a reader with this cursor, or with none, begins. @throws RedisUnavailableError, ReplayBudgetError */
+  /** Where a reader with this cursor begins; `null`: without one. @throws RedisUnavailableError, ReplayBudgetError */
   tailStart (userId: string, cursor: string | null): Promise<TailStart<string>>
-  /** Finds what the readers of this process were not told of. Never rejects. */
+  /** Finds what the readers of this process have missed. Never rejects. */
   reconcile (): Promise<void>
-  /** Resolves when all that was published is answered. */
+  /** Resolves when every published notification is answered. */
   close (): Promise<void>
 }
 
@@ -40,7 +40,7 @@ export interface NotificationsParts {
   publicError: PublicError
 }
 
-/** Redis answers them one after another; more would only wait there. */
+/** How many reads run at once. Redis executes them one after another, so more would only wait there. */
 const MAX_CONCURRENT_READS = 64
 
 /** Puts the parts of the notifications together: publisher, tasks, approvals, readers. */
@@ -71,7 +71,7 @@ export function createNotifications (
     ...createApprovals(publishUserEvent),
     feeds,
     async tailStart (userId, cursor) {
-      // Asked for by a reader with a cursor too: without Redis there is nothing to be had here.
+      // Asked for a reader with a cursor, too: without Redis there is nothing to read
       const newest = await frames.newest(userId).catch(
         (cause: unknown) => { throw new RedisUnavailableError({ cause }) })
       if (cursor === null) return { start: newest }

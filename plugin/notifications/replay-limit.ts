@@ -10,14 +10,12 @@ export interface ReplayBudgetOptions {
   replayWindowMs: number
 }
 
-/** Takes one replay of the user's. @throws ReplayBudgetError; a Redis that fails lets the reader in. */
+/** Counts one replay of the user. A failing Redis lets the reader in. @throws ReplayBudgetError */
 export type SpendReplay = (userId: string) => Promise<void>
 
 const TIMEOUT_MS = 500
 
-/**
- * The time begins with the first replay and is not put off by those that are refused. A key without an end gets one.
- */
+/** The window begins with the first replay. Refused ones do not extend it. A key without an expiry gets one. */
 const SPEND = `
 local spent = redis.call('INCR', KEYS[1])
 local left = redis.call('PTTL', KEYS[1])

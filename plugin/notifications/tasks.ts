@@ -8,7 +8,8 @@ import type { PublishUserEvent, UserEventOptions } from './notification-publishe
 export interface TaskOptions extends UserEventOptions {
   userId: string | number | bigint
   /**
-   * The notifications' types are this with `.queued`, `.progress`, `.completed` or `.failed`: `source.ingest`, for one.
+   * The notifications' types begin with it: `source.ingest` makes `source.ingest.queued`, `.progress`, `.completed` and
+   * `.failed`.
    */
   type: string
   /** In every payload, as `taskId`. Default: a new UUID. */
@@ -19,12 +20,12 @@ export interface TaskOptions extends UserEventOptions {
 export type ReportProgress = (progress: unknown) => void
 
 /**
- * Runs a task and tells its user how it goes: `<type>.queued` when it is asked for, `<type>.progress` at most once in
- * `progressMs`, the last one always, then `<type>.completed` with what the task returned as `result`, or
- * `<type>.failed` with the text that the option `publicError` makes of its `error`.
+ * Runs a task and tells its user how it goes: `<type>.queued` at once, `<type>.progress` at most once in `progressMs`,
+ * the last one always, then `<type>.completed` with the task's `result`, or `<type>.failed` with the text that the
+ * option `publicError` makes of its `error`.
  *
- * Returns or throws what the task did, after the last notification: a Redis that does not answer holds it up for 5 s at
- * most, and fails nothing.
+ * Returns or throws what the task did, after the last notification. A Redis that does not answer delays it by at most 5
+ * s, and fails nothing.
  */
 export type TrackTask = <T>(options: TaskOptions, work: (progress: ReportProgress) => T | Promise<T>) => Promise<T>
 
@@ -43,7 +44,7 @@ export function createTrackTask (context: TaskContext): TrackTask {
       await context.publishUserEvent(userId, eventType, { taskId, ...payload }, scope === undefined ? {} : { scope })
     }
 
-    /** What cannot be sent is left out: the task must not look as if it had never ended. */
+    /** Leaves a result out that cannot be sent, so that the task still ends for its readers. */
     async function tellEnd (stage: string, payload: object): Promise<void> {
       const problem = serializePayload({ taskId, ...payload }, context.maxPayloadBytes)
       if ('error' in problem) {
@@ -69,7 +70,7 @@ export function createTrackTask (context: TaskContext): TrackTask {
   }
 }
 
-/** For callers without types too: the task's own error must not be lost. */
+/** Callers may have no types. The task's own error must not be lost. */
 function nameOf (userId: unknown): string {
   try {
     return String(userId)
@@ -78,7 +79,7 @@ function nameOf (userId: unknown): string {
   }
 }
 
-/** The first value goes through at once, and of those that follow within `ms` the last one; after the end none. */
+/** Passes the first value at once, and of those that follow within `ms` the last one. Passes none after the end. */
 function throttle (ms: number, send: (value: unknown) => void): { report: ReportProgress, end: () => void } {
   let timer: NodeJS.Timeout | undefined
   let held: { value: unknown } | null = null

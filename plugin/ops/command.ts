@@ -21,8 +21,8 @@ interface Writer {
 }
 
 /**
- * The command line: `argv` without the program's name, `env` for DATABASE_URL. Answers with the exit code: 0, or 1 and
- * the cause on `stderr`. Never rejects, and never writes the password.
+ * Runs the command line: `argv` without the program's name, `env` for DATABASE_URL. Resolves with the exit code: 0, or
+ * 1 with the cause on `stderr`. Never rejects, and never writes the password.
  */
 export async function runCommand (
   argv: string[],
@@ -67,8 +67,8 @@ async function migrateDatabase (url: string | undefined, options: { to?: number,
 }
 
 /**
- * A password with a bare `/`, `?` or `#` ends the host part of the URL early. What is left of the password would be
- * taken for a host's or a database's name, and be in the error about that.
+ * A bare `/`, `?` or `#` in a password ends the host part of the URL early. The rest of the password would be taken for
+ * a host's or a database's name, and be in the error about it.
  */
 function refuseSplitPassword (url: string): void {
   if (/^[^:/?#]+:\/\/[^/?#]*[/?#].*@/s.test(url)) {

@@ -2,14 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Journal } from '../postgres/journal.js'
 
 const STRETCH = 1_000
-/** Pause between two stretches, so that waiting statements can run, in ms. */
+/** Pause between two transactions, so that waiting statements can run, in ms. */
 const PAUSE_MS = 10
 const FIRST = '00000000-0000-0000-0000-000000000000'
 
 /**
- * Counts `last_no` of the messages that were there before the column was. Each stretch is a transaction of its own.
- * Without it everything works, but the first append to each of these messages takes one more trip. Rejects with pg's
- * error; what was counted by then stays.
+ * Counts `last_no` of the messages that are older than the column, in short transactions. Until it is counted, the
+ * first append to a message takes one more trip. Rejects with pg's error; what was counted by then stays.
  */
 export async function countMessages (
   journal: Pick<Journal, 'count' | 'isCounted' | 'setCounted'>, signal: AbortSignal

@@ -7,9 +7,9 @@ import { release, acquire } from '../postgres/pool.js'
 
 /** Which tables, and which version. */
 export interface MigrateOptions {
-  /** The version to go to, upwards or down. Default: the newest. 0 drops the journal with all it holds. */
+  /** The version to go to, up or down. Default: the newest. 0 drops the journal with everything in it. */
   to?: number
-  /** The tables' schema, created if it is not there. Default: what the connection's search_path finds. */
+  /** The tables' schema, which is created if it is missing. Default: the connection's search_path decides. */
   schema?: string
 }
 
@@ -20,8 +20,8 @@ export interface Migrated {
 }
 
 /**
- * The key of `pg_advisory_xact_lock`: the letters `journal` in ASCII, so that it meets nobody else's key by chance.
- * One for all schemas of a database.
+ * The key of `pg_advisory_xact_lock`, for all schemas of a database: the letters `journal` in ASCII, so that it equals
+ * no other program's key by chance.
  */
 export const MIGRATION_LOCK = 0x6a6f75726e616cn
 
@@ -30,15 +30,15 @@ const VERSION_TABLE = 'journal_schema_version'
 const texts = { types: { getTypeParser: () => String } }
 
 /**
- * Brings the journal's tables to a version, in one transaction on one client of the pool: all of it happens or none,
- * and any number of processes may try at once, because each waits for an advisory lock and then finds the work done.
- * The client goes back to the pool with the settings it had; one that broke is destroyed.
+ * Brings the journal's tables to a version, in one transaction on one client of the pool. Any number of processes may
+ * call it at once: each waits for an advisory lock, and then finds the work done. The client keeps its settings; a
+ * broken one is closed.
  *
  * Rejects with
  * - `InvalidOptionError`: `to` is not a whole number from 0 to the newest version.
- * - `DatabaseNewerError`: the tables are newer than this code, whatever `to` says: it has no scripts to undo them.
+ * - `DatabaseNewerError`: the tables are newer than this code, which has no scripts to undo them.
  * - `MigrationFailedError`, with its `cause`: anything else, from an unreachable server to a foreign table of the same
- *   name. Nothing was changed, unless it was the answer to COMMIT that was lost: then calling it again tells.
+ *   name. Nothing was changed, unless the answer to COMMIT was lost. Then calling it again tells.
  */
 export async function migrate (pool: Pool, options: MigrateOptions = {}): Promise<Migrated> {
   const latest = await latestVersion()
@@ -55,9 +55,7 @@ export async function migrate (pool: Pool, options: MigrateOptions = {}): Promis
   }
 }
 
-/**
- * The version of the tables in the database, 0 when there are none. Reads only. Rejects as `pool.query` does.
- */
+/** The version of the tables in the database; 0 when there are none. Only reads. Rejects as `pool.query` does. */
 export async function schemaVersion (pool: Pool, { schema }: { schema?: string } = {}): Promise<number> {
   const client = await acquire(pool)
   try {
@@ -72,7 +70,7 @@ export async function latestVersion (): Promise<number> {
   return new Postgrator({ driver: 'pg', migrationPattern: scripts() }).getMaxVersion()
 }
 
-/** What an error says. One that stands for many, as when every address of a host refused, says nothing itself. */
+/** An error's text. An AggregateError, as when every address of a host refused, has none of its own. */
 export function reasonOf (error: unknown): string {
   if (error instanceof AggregateError && error.message === '') return error.errors.map(reasonOf).join(', ')
   return error instanceof Error ? error.message : String(error)
@@ -85,7 +83,7 @@ async function run (client: PoolClient, target: number, latest: number, schema: 
   const from = await readVersion(client, VERSION_TABLE)
   if (from > latest) throw new DatabaseNewerError(from, latest)
 
-  // postgrator looks for its table in every schema of the database, and would take another one's for ours.
+  // postgrator looks for its table in every schema of the database, and would find another schema's
   if (from === 0) {
     await client.query(`create table if not exists ${VERSION_TABLE}
       (version bigint primary key, name text, md5 text, run_at timestamptz)`)
@@ -101,8 +99,8 @@ async function run (client: PoolClient, target: number, latest: number, schema: 
 }
 
 /**
- * Narrows the search_path of this transaction to the one schema where the journal lives or will live, so that no script
- * can meet, or drop, a table of the same name further down the path.
+ * Narrows the search_path of this transaction to the schema of the journal, so that no script can change, or drop, a
+ * table of the same name in another schema.
  */
 async function settleSchema (client: PoolClient, schema: string | undefined): Promise<void> {
   if (schema === undefined) {
@@ -144,9 +142,8 @@ async function inTransaction<Result> (pool: Pool, work: (client: PoolClient) => 
 }
 
 /**
- * A glob for the scripts. They are not compiled, so they stand in one place, the package's root, which is the parent of
- * this file's folder in the source and further up in the build; the package's own name leads there from both, and from
- * an app's bundle too.
+ * A glob for the scripts, which are in the package's root. The package's own name leads there from the source, from the
+ * build, and from an app's bundle.
  */
 function scripts (): string {
   const root = dirname(createRequire(import.meta.url).resolve('fastify-message-journal/package.json'))

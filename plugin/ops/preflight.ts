@@ -32,8 +32,8 @@ export function redisOf (app: FastifyInstance, { redis }: JournalOptions): Redis
 const INSUFFICIENT_PRIVILEGE = '42501'
 
 /**
- * Fails the start when the tables are not the ones this code needs, or cannot be used; a server that is away is no
- * reason not to start. Says in the log what guards the events against losing their message.
+ * Fails the start when the tables are not those that this code needs, or cannot be used. Does not fail when the server
+ * is away. Logs what keeps events from losing their message.
  * @throws NotMigratedError, DatabaseNewerError, UnusableTablesError
  */
 export async function checkTables (app: FastifyInstance, pool: Pool, schema: { schema?: string }): Promise<void> {
@@ -54,7 +54,7 @@ export async function checkTables (app: FastifyInstance, pool: Pool, schema: { s
   }
 }
 
-/** A row a problem; and two that say something else. */
+/** Each row is a problem. */
 const PROBLEMS = `
   with wanted_right (name, verb) as (values
     ('messages', 'select'), ('messages', 'insert'), ('messages', 'update'), ('messages', 'delete'),
@@ -110,7 +110,7 @@ const PROBLEMS = `
     select from pg_trigger where tgrelid = home.oid and tgname = wanted_trigger.trigger and tgenabled in ('O', 'A')
   )`
 
-/** The encoding, and what deletes the events of a message that is deleted; null: nothing does. */
+/** The encoding, and what deletes the events of a deleted message; null: nothing. */
 const FACTS = `
   select current_setting('server_encoding'), case
     when exists (

@@ -3,7 +3,7 @@ import type { Journal } from '../postgres/journal.js'
 
 /** What `cleanup` deletes. */
 export interface CleanupOptions {
-  /** Events, and messages that have none left, are deleted once they are older; whole days, at least 1. */
+  /** The age, in whole days of at least 1, past which events, and messages without events, are deleted. */
   olderThanDays: number
 }
 
@@ -14,12 +14,12 @@ export interface Cleaned {
 }
 
 const BATCH_ROWS = 1_000
-/** A breath between two batches, for the statements that wait behind one. */
+/** Pause between two batches, so that waiting statements can run, in ms. */
 const PAUSE_MS = 10
 
 /**
- * Deletes in small transactions, none of which locks a row for long. Only one process at a time does it: where
- * another is at work, nothing is deleted here. Rejects with pg's error; what was deleted by then stays deleted.
+ * Deletes in small transactions, which hold no lock for long. One process at a time deletes: while another does,
+ * nothing is deleted here. Rejects with pg's error; what was deleted by then stays deleted.
  */
 export async function cleanup (journal: Journal, olderThanDays: number): Promise<Cleaned> {
   async function deleteAll (what: 'events' | 'messages'): Promise<number> {

@@ -4,9 +4,9 @@ import { createNodeSubscriber, SHARDED, type NodeSubscriber } from './node-subsc
 import type { Redis } from './commands.js'
 import type { Subscriber, TopicListener } from './topic.js'
 
-/** What is used of ioredis' Cluster, which @fastify/redis types as a Redis. */
+/** The part of ioredis' Cluster that is used. @fastify/redis types it as a Redis. */
 interface Cluster {
-  /** For each slot the nodes that serve it, `host:port`, its master first; empty until the Cluster is known. */
+  /** For each slot, the nodes that serve it as `host:port`, its master first. Empty until the Cluster is known. */
   readonly slots: ReadonlyArray<readonly string[] | undefined>
   nodes (role: 'master'): Redis[]
   refreshSlotsCache (): void
@@ -14,18 +14,18 @@ interface Cluster {
   off (event: 'refresh', listener: () => void): void
 }
 
-/** While something is wrong, the Cluster is asked again and again who serves what, in ms. */
+/** How often the Cluster is asked for its slots while a topic has no node, in ms. */
 const REFRESH_MS = 500
 
 /**
- * Sharded pub/sub: a topic is subscribed at the node that serves its slot, and follows the slot when that moves. A
- * node's connection is there while it has topics.
+ * Sharded pub/sub: subscribes each topic at the node that serves its slot, and follows the slot when it moves. A node
+ * has a connection while it has topics.
  */
 export function createClusterSubscriber (redis: Redis, log: RateLimitedLogger, onHealth: () => void): Subscriber {
   const cluster = redis as unknown as Cluster // `isCluster` is true
   const nodes = new Map<string, NodeSubscriber>()
   const topics = new Map<string, { listener: TopicListener, node: string | undefined }>()
-  /** Topics whose node is not known at the moment. */
+  /** Topics whose node is unknown. */
   const adrift = new Set<string>()
   let healthy = false
 
@@ -41,7 +41,7 @@ export function createClusterSubscriber (redis: Redis, log: RateLimitedLogger, o
     return node
   }
 
-  /** Subscribes the topic where its slot is now, if it is not there already. */
+  /** Subscribes the topic at the node that serves its slot now, unless it is subscribed there. */
   function place (topic: string, listener: TopicListener, from: string | undefined): void {
     const key = cluster.slots[slotOf(topic)]?.[0]
     if (key !== undefined && key === from) return

@@ -1,15 +1,15 @@
 import type { FastifyInstance } from 'fastify'
 import type {} from '@fastify/redis'
 
-/** The client that @fastify/redis decorates the app with; a Cluster may stand in its place. */
+/** The client that @fastify/redis decorates the app with, which may be a Cluster. */
 export type Redis = FastifyInstance['redis'][string]
 
 /** A command of Redis with its arguments. */
 export type Command = [name: string, ...args: Array<string | number>]
 
-/** Of each client: the commands that were given up, and that ioredis keeps until it has their answers. */
+/** For each client: how many commands were given up. ioredis keeps them until they are answered. */
 const givenUp = new WeakMap<Redis, number>()
-/** From so many on, Redis is taken for frozen, and is sent no more. */
+/** From this many on, Redis counts as frozen, and gets no more commands. */
 const MAX_GIVEN_UP = 10_000
 
 /** Whether the client is of a Redis Cluster. */
@@ -18,9 +18,9 @@ export function isCluster (redis: Redis): boolean {
 }
 
 /**
- * Sends commands of one key each, in one write; with a Cluster, whose keys are on different nodes, in a write each.
- * Resolves with an answer for each, in their order, an Error where Redis said no. Rejects when Redis is away, or does
- * not answer within `timeoutMs`; what was sent may be executed all the same.
+ * Sends commands of one key each, in one write; with a Cluster, in a write each. Resolves with the answers in their
+ * order; a refusal is an Error. Rejects when Redis is away, or does not answer within `timeoutMs`. The commands may be
+ * executed all the same.
  */
 export async function askAll (redis: Redis, timeoutMs: number, commands: readonly Command[]): Promise<unknown[]> {
   if (isCluster(redis)) {
@@ -42,7 +42,7 @@ export async function execute (
   return await pipeline.exec() as Array<[error: Error | null, answer: unknown]>
 }
 
-/** One command. Rejects when Redis is away, says no, or does not answer within `timeoutMs`. */
+/** Sends one command. Rejects when Redis is away, refuses it, or does not answer within `timeoutMs`. */
 export async function ask (redis: Redis, timeoutMs: number, [name, ...args]: Command): Promise<unknown> {
   checkReady(redis)
   return await within(timeoutMs, redis, 1, redis.call(name, ...args))
@@ -60,7 +60,7 @@ function countGivenUp (redis: Redis, more: number): number {
   return count
 }
 
-/** A frozen server must not keep anybody waiting. */
+/** Rejects when the answer takes longer than `timeoutMs`. */
 async function within<T> (timeoutMs: number, redis: Redis, commands: number, answer: Promise<T>): Promise<T> {
   return await new Promise<T>((resolve, reject) => {
     let late = 0

@@ -3,12 +3,12 @@ import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 import type { Redis } from './commands.js'
 import type { Subscriber, TopicListener } from './topic.js'
 
-/** Which of Redis' kinds of pub/sub is spoken. */
+/** The commands of one kind of pub/sub. */
 export interface Dialect {
   event: 'message' | 'smessage'
   subscribe (connection: Redis, topics: string[]): Promise<unknown>
   unsubscribe (connection: Redis, topics: string[]): Promise<unknown>
-  /** Topics that one command may name. */
+  /** Groups topics by the commands that may name them. */
   group (topics: string[]): Iterable<string[]>
 }
 
@@ -21,7 +21,7 @@ export const PLAIN: Dialect = {
 }
 
 /**
- * On a node of a Cluster; a command may name topics of one slot:
+ * Pub/sub on a node of a Cluster. A command may name topics of one slot:
  * https://redis.io/docs/latest/develop/pubsub/#sharded-pubsub
  */
 export const SHARDED: Dialect = {
@@ -33,27 +33,30 @@ export const SHARDED: Dialect = {
 
 /** What the subscriber's owner is told. */
 export interface NodeSubscriberEvents {
-  /** `healthy` has changed. */
+  /** Called when `healthy` has changed. */
   onHealth (): void
-  /** Some topics are not this node's, or not any more: its Cluster has to be looked at, and then `retry` called. */
+  /**
+   * Called when the node refuses topics, because their slots are elsewhere. After a look at the Cluster, `retry` is to
+   * be called.
+   */
   onMoved? (): void
 }
 
 /** A subscriber on one connection. */
 export interface NodeSubscriber extends Subscriber {
-  /** Sends again what was refused. */
+  /** Sends the refused commands again. */
   retry (): void
 }
 
 const CHANNELS_PER_COMMAND = 500
-/** A Redis that is frozen, or behind a dead link, is noticed after two of these, in ms. */
+/** How often Redis is sent a PING, in ms. A frozen Redis, or a dead link, is noticed after two of them. */
 const PING_MS = 200
-/** How long an unanswered PING may be outstanding before the connection is given up for a new one, in ms. */
+/** After how long without an answer to a PING the connection is replaced, in ms. */
 const DEAD_MS = 5_000
 const LAST_RETRY_MS = 1_000
 /**
- * How long after a reconnect hints are not relied on, in ms: the publishing clients, those of other processes among
- * them, are the apps' own, and may come back as late as ioredis' default retry strategy has it (2 s).
+ * How long hints are not relied on after a reconnect, in ms. The clients that publish, in other processes too,
+ * reconnect by ioredis' default strategy, which waits up to 2 s.
  */
 const SETTLE_MS = 3_000
 
@@ -62,13 +65,13 @@ export function createNodeSubscriber (
   redis: Redis, dialect: Dialect, log: RateLimitedLogger, { onHealth, onMoved }: NodeSubscriberEvents
 ): NodeSubscriber {
   const listeners = new Map<string, TopicListener>()
-  /** The topics that the connection was told to subscribe to, each with the command that did it. */
+  /** The topics that the connection was told to subscribe to, each with the command that named it. */
   const sent = new Map<string, { acknowledged: boolean }>()
   const unacknowledged = new Set<{ acknowledged: boolean }>()
   const changed = new Set<string>()
   let scheduled = false
   let refused = false
-  /** When the PING that is not answered yet was sent. */
+  /** When the unanswered PING was sent. */
   let pingedAt: number | null = null
   let healthy = false
   let connected = false
@@ -94,7 +97,7 @@ export function createNodeSubscriber (
     sendAgain()
   })
   connection.on(dialect.event, (topic: string, text: string) => { listeners.get(topic)?.message(text) })
-  // Which of the topics is not said.
+  // The error does not name the topic
   connection.on('moved', () => {
     refused = true
     setHealthy(false)
@@ -132,7 +135,7 @@ export function createNodeSubscriber (
     schedule()
   }
 
-  /** All changes of one turn go out together, and a topic left and joined again in one turn costs nothing. */
+  /** Sends all changes of one turn together. A topic that is left and joined again in one turn costs nothing. */
   function schedule (): void {
     if (scheduled) return
     scheduled = true
@@ -163,7 +166,7 @@ export function createNodeSubscriber (
     }, notAnswered)
   }
 
-  /** The connection has failed, and `ready` sends everything again; or the topics have moved, and `retry` does. */
+  /** The connection has failed, and `ready` sends everything again. Or the topics have moved, and `retry` does. */
   function notAnswered (error: unknown): void {
     log.warn('subscriber', { err: error }, 'journal: the subscriber connection to Redis gave no answer')
   }

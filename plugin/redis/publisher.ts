@@ -7,21 +7,19 @@ export interface Publication {
   envelope: string
 }
 
-/**
- * Sends hints. Never throws and never waits: what is lost here, a reader finds in the journal.
- */
+/** Sends hints. Never throws and never waits. A reader finds a lost hint's event in the journal. */
 export interface Publisher {
-  /** In the order given, in one write; with a Cluster, where topics are on different nodes, in a write each. */
+  /** Publishes in this order, in one write; with a Cluster, in a write each. */
   publish (publications: readonly Publication[]): void
-  /** Sends no more. */
+  /** Stops publishing. */
   close (): void
 }
 
-/** Past this many hints without an answer, Redis is taken for frozen, and further ones are dropped rather than kept. */
+/** Past this many unanswered hints, Redis counts as frozen, and further hints are dropped. */
 const MAX_UNANSWERED = 10_000
 /**
- * From so many on, one command publishes them all: a command each costs this process more than anything else that it
- * does for an event. A few are not worth a script.
+ * From this many on, one script publishes all of them, because a command each costs this process more than anything
+ * else that it does for an event.
  */
 const SCRIPT_FROM = 16
 const PUBLISH_ALL = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end"
@@ -46,7 +44,7 @@ export function createPublisher (redis: Redis, log: RateLimitedLogger): Publishe
     }
   }
 
-  /** Rejects with the first failure once all are answered. */
+  /** Rejects with the first failure after all are answered. */
   async function publishEach (publications: readonly Publication[]): Promise<void> {
     const [first] = publications
     if (publications.length === 1 && first !== undefined) {

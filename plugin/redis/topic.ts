@@ -1,8 +1,8 @@
-/** What a topic's owner is told. Neither method may throw. */
+/** The owner of a topic's subscription. Its methods must not throw. */
 export interface TopicListener {
   /**
-   * Redis has acknowledged a subscription to the topic: every publish from now on arrives. Called again after each
-   * reconnect, since what was published meanwhile is gone: read the journal.
+   * Called when Redis has acknowledged the subscription: every publish from then on arrives. Called again after each
+   * reconnect, because what was published meanwhile is lost.
    */
   subscribed (): void
   message (text: string): void
@@ -14,11 +14,11 @@ export interface TopicListener {
  */
 export interface Subscriber {
   /**
-   * Redis answers: its last PING was answered in time, every topic's subscription is acknowledged, and, after a
-   * reconnect, the publishers have had time to come back too.
+   * Whether hints can be relied on: the last PING was answered in time, every subscription is acknowledged, and after a
+   * reconnect the publishers have had time to reconnect, too.
    */
   readonly healthy: boolean
-  /** There is a connection; whether anybody answers on it is another matter. */
+  /** Whether there is a connection. Redis may be frozen all the same. */
   readonly connected: boolean
   subscribe (topic: string, listener: TopicListener): void
   unsubscribe (topic: string): void

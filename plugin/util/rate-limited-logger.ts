@@ -1,9 +1,8 @@
 import type { FastifyBaseLogger } from 'fastify'
 
 /**
- * Writes a line at once, then at most one a second for each `kind` of failure; the next line written says how many
- * were `suppressed` since the last. A server that is away while a thousand events a second come in costs one line
- * a second.
+ * Writes a line at once, then at most one a second for each `kind` of failure. The next line tells how many were
+ * `suppressed`. So an outage during a thousand events a second costs one line a second.
  */
 export interface RateLimitedLogger {
   warn (kind: string, fields: object, message: string): void
@@ -39,7 +38,7 @@ export function createRateLimitedLogger (logger: FastifyBaseLogger): RateLimited
   }
 }
 
-/** What an app's code throws may throw again when it is looked at: as an error's cause, or as the error itself. */
+/** Makes a thrown value safe to log. Reading an app's error, or its cause, may throw. */
 function withoutCause ({ err }: { err?: unknown }): object {
   try {
     const { name, message, stack } = err as Error // nothing else among the fields can throw
