@@ -12,24 +12,24 @@ export interface UserEvent<Payload = Record<string, unknown>> {
   /** What it is about: `{ kind: 'message', id: … }`, for one. */
   scope: Record<string, unknown>
   payload: Payload
-  /** The cursor that a reader has with it. */
+  /** The cursor after this event. */
   id: string
 }
 
 /** Options of `connectEvents`. */
 export interface EventsOptions<Event extends object = UserEvent> extends ConnectionOptions {
-  /** The user pipe. A relative address is relative to the page. */
+  /** The route of the notifications. A relative address is relative to the page. */
   url: string
-  /** The id of the last event received. Without one, only what comes from now on. */
+  /** The id of the last event received. Without it, only what comes from now on. */
   cursor?: string | null | undefined
   /**
-   * Each event, once and in order, with its id: the cursor that a later call may go on from. What it throws ends the
-   * call, which rejects with it.
+   * Called with each event, once and in order, and with its id, from which a later call may go on. If it throws, the
+   * call rejects with that error.
    */
   onEvent: (event: Event, id: string | null) => void
   /**
-   * Events past the cursor are gone: it was too old, or Redis has lost them. The argument is the id of the oldest event
-   * there is; what is new to the reader is given next. A cursor that is kept somewhere becomes `BEGINNING`.
+   * Called when events past the cursor are gone: the cursor was too old, or Redis has lost them. The argument is the id
+   * of the oldest event that is kept; new events follow. A stored cursor should become `BEGINNING`.
    */
   onTruncated?: ((oldestRetainedId: string | null) => void) | undefined
 }
@@ -37,15 +37,15 @@ export interface EventsOptions<Event extends object = UserEvent> extends Connect
 /** A cursor before every event. */
 export const BEGINNING = '0-0'
 
-/** How the pipe ends when nobody ends it. */
+/** How the notifications end when nobody ends them. */
 export interface PipeEnd {
-  /** The server has its user pipe turned off. */
+  /** The server has notifications turned off. */
   status: 'disabled'
 }
 
 /**
  * Follows the user's events, over as many connections as it takes, until the signal aborts. Resolves only when the
- * server has the pipe turned off.
+ * server has notifications turned off.
  */
 export async function connectEvents<Event extends object = UserEvent> (
   options: EventsOptions<Event>

@@ -1,8 +1,7 @@
 import type { UserEvent } from './events.js'
 
 /**
- * Background work, folded from its `<type>.queued`, `.progress`, `.completed` and `.failed`; what their payloads hold
- * is in it.
+ * A background task: its `<type>.queued`, `.progress`, `.completed` and `.failed`, with the fields of their payloads.
  */
 export interface Task {
   taskId: string
@@ -16,7 +15,7 @@ export interface Task {
   [field: string]: unknown
 }
 
-/** An agent waits for a person; what the payload of `tool.approval.required` holds is in it. */
+/** An approval that an agent waits for, with the fields of `tool.approval.required`. */
 export interface Approval {
   approvalId: string
   messageId?: unknown
@@ -25,7 +24,7 @@ export interface Approval {
   [field: string]: unknown
 }
 
-/** By their ids, in the order in which they began. */
+/** By id, in the order in which they began. */
 export interface Folded {
   tasks: Record<string, Task>
   approvals: Record<string, Approval>
@@ -33,7 +32,7 @@ export interface Folded {
 
 const TASK_TYPE = /^(.+)\.(queued|progress|completed|failed)$/
 
-/** Takes one event in. Each record holds `capacity` entries; the oldest ones leave. */
+/** Adds one event. Each record holds `capacity` entries, and drops the oldest ones. */
 export function fold ({ tasks, approvals }: Folded, { type, ts, payload }: UserEvent, capacity: number): void {
   const fields = Object(payload) as UserEvent['payload'] // of the server's making: it may be missing
   const { taskId, approvalId } = fields

@@ -6,20 +6,20 @@ import type { Request, Source } from './source.js'
 import { readEvents } from './stream.js'
 
 const UNAUTHENTICATED = 401
-/** 401s in a row until somebody is asked for better headers. */
+/** How many 401s in a row call `onAuthFailure`. */
 const MAX_UNAUTHENTICATED = 3
-/** Beyond it, timers fire at once. */
+/** The longest wait of a timer; a longer one would fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
 /**
- * Whether the same request may fare better later. Request Timeout, Too Early, Too Many Requests, and the server's own
+ * Whether the same request may succeed later: after Request Timeout, Too Early, Too Many Requests, or the server's own
  * errors.
  */
 function isRetryable ({ status }: JournalClientError): boolean {
   return status === null || status >= 500 || [UNAUTHENTICATED, 408, 425, 429].includes(status)
 }
 
-/** @throws TypeError for what is no URL: trying again would not mend it */
+/** An absolute URL. @throws TypeError */
 export function absolute (url: string, base?: string): string {
   return new URL(url, base ?? globalThis.document?.baseURI ?? globalThis.location?.href).href
 }
@@ -36,7 +36,7 @@ export async function follow<Result extends object> (
   } = options
   signal?.throwIfAborted()
   const policy = createRetryPolicy(options)
-  /** Aborts when all is over: whatever is open, waiting or listening belongs to it. */
+  /** Aborts at the end. Everything that is open, waiting or listening belongs to it. */
   const life = new AbortController()
   const over = life.signal
   let fresh: HeaderFields = {}
@@ -45,7 +45,7 @@ export async function follow<Result extends object> (
   let cut = (): void => {}
   let wake = (): void => {}
   let mayWake = false
-  /** Whether there is no reason to wait any more. */
+  /** Whether the next wait is skipped. */
   let wokenEarly = false
 
   async function ask ({ method, body }: Request, url: string, connection: AbortSignal): Promise<Response> {
@@ -93,7 +93,7 @@ export async function follow<Result extends object> (
     }
   }
 
-  /** The third 401 in a row: somebody may know better headers. */
+  /** After the third 401 in a row, asks `onAuthFailure` for other headers. */
   async function authenticate (failure: JournalClientError): Promise<void> {
     unauthenticated = failure.status === UNAUTHENTICATED ? unauthenticated + 1 : 0
     if (unauthenticated < MAX_UNAUTHENTICATED) return
@@ -132,7 +132,7 @@ export async function follow<Result extends object> (
     }
   }
 
-  /** The network, or the page, is back: what was silent meanwhile may be dead, and what waited need not. */
+  /** The network, or the page, is back. Closes a connection that was silent for too long, and ends a wait. */
   function resumeNow (toleratedMs: number): void {
     if (Date.now() - lastByteAt >= toleratedMs) cut()
     wokenEarly = true

@@ -1,21 +1,22 @@
 /** A sequence number, or a stream id such as `1700000000000-0`. */
 const PLACE = /^(\d+)(?:-(\d+))?$/
 
-/** As a number: either part of a stream id has 64 bits. -1: it is no place. */
+/** The id as a number; either part of a stream id has 64 bits. -1: it is no id. */
 function placeOf (id: string | null | undefined): bigint {
   const [, major, minor = 0] = PLACE.exec(String(id)) ?? []
   return major === undefined ? -1n : (BigInt(major) << 64n) + BigInt(minor)
 }
 
 /**
- * Compares as numbers, not as text. Every place is after `null`, and after what is no place; neither is after anything.
+ * Compares ids as numbers. Every id is after `null`, and after a text that is no id. Neither of these is after
+ * anything.
  */
 export function isAfter (id: string | null | undefined, cursor: string | null): boolean {
   return placeOf(id) > placeOf(cursor)
 }
 
 /**
- * A random UUID, for `messageId`. Keep it where a refresh finds it, and the answer can be resumed. It does without
+ * A random UUID for `messageId`. If it is kept where a refresh finds it, the answer can be resumed. Works without
  * `crypto.randomUUID`, which pages on plain http lack.
  */
 export function createMessageId (): string {

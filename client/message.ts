@@ -4,7 +4,7 @@ import { createMessageId } from './ids.js'
 import type { ConnectionOptions } from './options.js'
 import type { Source } from './source.js'
 
-/** What an app records: its payload, as it was given to `record`. */
+/** A payload, as the app gave it to `record`. */
 export type EventPayload = Record<string, unknown>
 
 /** What `streamMessage` and `resumeMessage` share. */
@@ -12,11 +12,11 @@ export interface MessageOptions<Payload extends object = EventPayload> extends C
   /** A relative address is relative to the page. */
   url: string
   /**
-   * Each event, once and in order, with its id: the sequence number, or `null` for one that did not reach the journal
-   * and is shown all the same. What it throws ends the call, which rejects with it.
+   * Called with each event, once and in order, and with its id: the sequence number, or `null` for an event that did
+   * not reach the journal and is shown all the same. If it throws, the call rejects with that error.
    */
   onEvent: (payload: Payload, id: string | null) => void
-  /** The server's option of that name; for a cursor that stood at the end already. Default `['end', 'error']`. */
+  /** The server's option of that name, for a cursor that is at the end already. Default `['end', 'error']`. */
   terminalTypes?: readonly string[] | undefined
 }
 
@@ -24,11 +24,11 @@ export interface MessageOptions<Payload extends object = EventPayload> extends C
 export interface StreamMessageOptions<Payload extends object = EventPayload> extends MessageOptions<Payload> {
   /** Sent as JSON, with `messageId` added. */
   body?: object | undefined
-  /** A UUID: the same one again resumes the message and does not run it twice. Default: a new one. */
+  /** A UUID. The same one again resumes the message, and does not run it twice. Default: a new one. */
   messageId?: string | undefined
   /**
-   * The message's reconnect route. Default: the answer's `Location`; until one was seen, `messages/<messageId>/events`
-   * beside `url`.
+   * The message's reconnect route. Default: the answer's `Location`, or, before there is one,
+   * `messages/<messageId>/events` beside `url`.
    */
   eventsUrl?: ((messageId: string) => string) | undefined
 }
@@ -41,38 +41,35 @@ export interface ResumeMessageOptions<Payload extends object = EventPayload> ext
 
 /** How a message has ended. */
 export interface MessageEnd<Payload extends object = EventPayload> {
-  /** `unknown`: it has, and the event that says how came before the cursor. */
+  /** `unknown`: it has ended, and the terminal event was before the cursor. */
   status: 'complete' | 'failed' | 'stopped' | 'unknown'
   /** The id of the last event received. */
   lastEventId: string | null
-  /** The payload of the last event, which is the terminal one. */
+  /** The payload of the last event, which is the terminal one; `null`: it was before the cursor. */
   event: Payload | null
 }
 
 /**
- * A repeated POST finds its message: the server's other answer is a 303 to the reconnect route, which fetch follows.
+ * The code of a repeated POST's 409. A server may also answer with a 303 to the reconnect route, which fetch follows.
  */
 const EXISTS = 'FST_JOURNAL_MESSAGE_EXISTS'
 const NO_CONTENT = 204
 const NOT_FOUND = 404
-/** The POST was turned away before it ran. */
+/** Statuses of a POST that was refused before it ran. */
 const REFUSED = [401, 429, 503]
 
-/**
- * How a message ends is said in a comment behind its last event: no type of an event is believed while the message may
- * go on.
- */
+/** The comment behind a message's last event. No event's type counts as the end while the message may go on. */
 const END = /^end (complete|failed|stopped)$/
 
-/** Where the requests of a message go; the rest is the same for all. */
+/** The requests of a message. The rest is the same for all. */
 interface Way extends Pick<Source<object>, 'cursor' | 'next' | 'opened'> {
   answered? (response: Response, failure: JournalClientError | null): true | undefined
 }
 
 /**
- * POSTs, and follows the answer to its end over as many connections as it takes. A POST whose answer never came is
- * looked for on the reconnect route first, and sent again, with the same id, only when the server has no such message.
- * That is safe when the server takes an id once (303 or 409 for the second): a first POST may still be on its way.
+ * POSTs, and follows the answer to its end over as many connections as it takes. After a POST without an answer it asks
+ * the reconnect route first, and sends the POST again, with the same id, only if the server has no such message. A
+ * first POST may still be on its way, so the server must accept an id once (303 or 409 for the second).
  */
 export async function streamMessage<Payload extends object = EventPayload> (
   options: StreamMessageOptions<Payload>
@@ -81,7 +78,7 @@ export async function streamMessage<Payload extends object = EventPayload> (
   const json = JSON.stringify({ ...body, messageId })
   let address = eventsUrl?.(messageId) ?? absolute(`messages/${messageId}/events`, absolute(url))
   /**
-   * Whether the POST is to be sent; whether the last request was it; whether the server is known to have the message.
+   * Whether the POST is to be sent; whether it was the last request; whether the server is known to have the message.
    */
   let mustPost = true
   let posted = false
@@ -131,7 +128,7 @@ async function followMessage<Payload extends object> (
   }
 
   /**
-   * The server says that the cursor has everything. How the message has ended, the last event tells, if it came here.
+   * The server says that the cursor has everything. The last event, if it came here, tells how the message has ended.
    */
   function endByType (): MessageEnd<Payload> {
     if (terminalType === 'error') return end('failed')

@@ -1,19 +1,19 @@
 import type { JournalClientError } from './errors.js'
 
 /**
- * `healthy`: connected. `connecting`: at the beginning, and when a connection was lost a moment ago. `unhealthy`:
- * trying again has failed too, or has ended.
+ * `healthy`: connected. `connecting`: at the beginning, and just after a connection was lost. `unhealthy`: trying again
+ * has failed, or has ended.
  */
 export type Health = 'connecting' | 'healthy' | 'unhealthy'
 
 /** HTTP header fields by name. */
 export type HeaderFields = Record<string, string>
 
-/** What all calls have in common. Times are in ms; the defaults suit the server's. */
+/** Options of all calls. Times are in ms. The defaults suit the server's. */
 export interface ConnectionOptions {
   /**
-   * Sent with every request. A function is asked before each, so that it can give the newest token; its failure counts
-   * as a failed connection.
+   * Sent with every request. A function is called before each, so that it can return the newest token. Its failure
+   * counts as a failed connection.
    */
   headers?: HeaderFields | (() => HeaderFields | Promise<HeaderFields>) | undefined
   /**
@@ -23,27 +23,27 @@ export interface ConnectionOptions {
   /** Called when it changes. */
   onHealth?: ((health: Health) => void) | undefined
   /**
-   * Three 401 in a row. A text is a fresh token (`Authorization: Bearer …`), an object is headers that replace those of
-   * the same name; with either the call goes on. With nothing it rejects with the error.
+   * Called after three 401s in a row. Returns a new token (`Authorization: Bearer …`), or headers that replace those of
+   * the same name; then the call goes on. If it returns nothing, the call rejects with the error.
    */
   onAuthFailure?: ((error: JournalClientError) => AuthAnswer | Promise<AuthAnswer>) | undefined
   /**
-   * The waits before trying again, each ± 20 %; the last one repeats. Default 0, 1, 2, 4, 8, 16, 30 s. A `retry:` or
-   * `Retry-After` of the server's that is longer is obeyed.
+   * The waits before trying again, each ± 20 %. The last one repeats. Default 0, 1, 2, 4, 8, 16, 30 s. A longer
+   * `retry:` or `Retry-After` of the server is obeyed.
    */
   backoffMs?: readonly number[] | undefined
-  /** After how long of a good connection the waits begin again. Default 2,000. */
+  /** After how long a good connection resets the waits. Default 2,000. */
   healthyMs?: number | undefined
-  /** After how long of silence a connection counts as dead: three of the server's keepalives. Default 45,000. */
+  /** After how much silence a connection counts as dead. Default 45,000, three of the server's keepalives. */
   keepaliveTimeoutMs?: number | undefined
   /**
-   * How many errors, without an event or a good connection between them, are enough. Default 20. While the browser says
-   * that it is offline, none is counted.
+   * After how many errors, without an event or a good connection between them, the call gives up. Default 20. While the
+   * browser is offline, errors do not count.
    */
   maxErrors?: number | undefined
   /** The largest event, in characters. Default 8,388,608. */
   maxFrameLength?: number | undefined
-  /** In place of the global one: to another origin with cookies, for example. */
+  /** Used in place of the global `fetch`: to send cookies to another origin, for example. */
   fetch?: typeof globalThis.fetch | undefined
 }
 

@@ -13,8 +13,8 @@ export function lost (cause?: unknown): JournalClientError {
 }
 
 /**
- * Gives the body's text to `take`, chunk by chunk, as long as it wants more. What `take` throws is thrown on.
- * @returns `null` at the end of the body; an error when it broke off.
+ * Gives the body's text to `take`, chunk by chunk, until it returns `false`. Throws what `take` throws.
+ * @returns `null` at the end of the body; an error when it broke off
  */
 export async function readText (
   response: Response, take: (text: string) => boolean
@@ -28,7 +28,7 @@ export async function readText (
   }
 }
 
-/** What an answer that is no event stream says. Never rejects. */
+/** The error that an answer stands for which is no event stream. Never rejects. */
 export async function failureOf (response: Response): Promise<JournalClientError> {
   const { status, ok, headers } = response
   let text = ''
@@ -42,13 +42,13 @@ export async function failureOf (response: Response): Promise<JournalClientError
   )
 }
 
-/** Seconds, or a date: RFC 9110, section 10.2.3. */
+/** Parses `Retry-After`, seconds or a date: RFC 9110, section 10.2.3. */
 function retryAfterMs (text: string | null): number | null {
   const ms = Number(text) * 1_000 || Date.parse(String(text)) - Date.now()
   return ms >= 0 ? ms : null
 }
 
-/** `null`: it is no JSON, or no object. */
+/** Parses a JSON object; `null`: it is none. */
 export function parseObject (text: string): Record<string, unknown> | null {
   try {
     const value: unknown = JSON.parse(text)

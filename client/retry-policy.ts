@@ -1,20 +1,20 @@
 import { JournalClientError } from './errors.js'
 import type { ConnectionOptions, Health } from './options.js'
 
-/** How a connection is doing, when to try again, and when to stop trying. */
+/** Decides when to try again, and when to give up. Reports the connection's health. */
 export interface RetryPolicy {
   /** The server's `retry:`, in ms. */
   serverRetry (retryMs: number): void
   opened (): void
-  /** An event has come that was not there before. */
+  /** Called when a new event has come. */
   progressed (): void
-  /** The connection was good up to this time, if it was opened at all. */
+  /** Called when the connection has closed. It was good up to this time, if it was opened. */
   closed (until: number): void
-  /** Trying again is promising now. */
+  /** Called when there are new headers. The waits begin again. */
   reset (): void
   /**
-   * How long to wait, in ms: what the server wants in any case, and what is wise. @throws JournalClientError after too
-   * many errors.
+   * How long to wait after a failure, in ms: what the server asks for, and by `backoffMs`. @throws JournalClientError
+   * after too many errors.
    */
   delays (failure: JournalClientError): [toldMs: number, backoffMs: number]
   setHealth (health: Health): void
@@ -26,9 +26,9 @@ const TOO_MANY_REQUESTS = 429
 export function createRetryPolicy ({
   backoffMs = [0, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000], healthyMs = 2_000, maxErrors = 20, onHealth
 }: ConnectionOptions): RetryPolicy {
-  /** Picks the wait: failures since the last good connection. */
+  /** Failures since the last good connection. They choose the wait. */
   let failures = 0
-  /** Decides when to give up: failures since the last event, or good connection. */
+  /** Failures since the last event, or good connection. They decide when to give up. */
   let errors = 0
   let retryMs = 0
   let openedAt = Infinity
@@ -53,13 +53,13 @@ export function createRetryPolicy ({
     },
     reset () { failures = 0 },
     delays (failure) {
-      // While the browser is offline nothing counts: `online` will tell
+      // While the browser is offline errors do not count: the event `online` will follow
       if (globalThis.navigator?.onLine !== false) errors++
       if (errors >= maxErrors) {
         const message = `Gave up after ${errors} errors: ${failure.message}`
         throw new JournalClientError('FST_JOURNAL_CLIENT_GAVE_UP', message, failure.status, null, failure)
       }
-      // One that asks for less gets less: two steps further than any other
+      // After a 429 the waits grow twice as fast
       if (failure.status === TOO_MANY_REQUESTS) failures += 2
       const wait = backoffMs[Math.min(failures++, backoffMs.length - 1)] ?? 0
       say(failures > 1 ? 'unhealthy' : 'connecting')

@@ -6,32 +6,32 @@ import type { Health } from './options.js'
 export interface SharedEventsOptions<Event extends object = UserEvent> extends EventsOptions<Event> {
   /** Tabs with the same name share a connection. Put the user's id in it. */
   name: string
-  /** How long a tab that is looked at waits for a sign of the leader before it takes over, in ms. Default 5,000. */
+  /** How long a visible tab waits for the leader before it takes over, in ms. Default 5,000. */
   leaderTimeoutMs?: number | undefined
 }
 
-/** From the leader to the others. */
+/** A message from the leader to the others. */
 interface Update<Event> {
-  /** The leader's place, before `entry`. */
+  /** The leader's cursor before `entry`. */
   after: string | null
   entry: [event: Event, id: string | null] | undefined
   health: Health | undefined
 }
 
-/** `asking`: is there a leader? `oldest`: the backlog past `after` was truncated. */
+/** `asking`: asks for a leader. `oldest`: the backlog past `after` was truncated. */
 type ChannelMessage<Event> = Update<Event> | { asking: true } | { oldest: string | null, after: string | null }
 
-/** Before what this client has in common with others of the same origin. */
+/** The prefix of names that are shared within the origin. */
 export const PREFIX = 'fastify-message-journal '
 
-/** Why a tab stops waiting for its turn: it has missed something, or nobody leads. */
+/** The reason to take the lock: this tab has missed something, or nobody leads. */
 const MY_TURN = {}
 
 /**
- * `connectEvents` with one connection for all tabs of the browser: the one that holds the Web Lock is connected and
- * tells the others over a BroadcastChannel. When it closes, another goes on from its own cursor. A tab that sees that
- * it has missed something takes the lock, and reads from its own cursor: the server has it all, and the others know
- * what they have. Where a browser lacks either, and on plain http, each tab is connected.
+ * `connectEvents` with one connection for all tabs of the browser. The tab that holds the Web Lock is connected, and
+ * tells the others over a BroadcastChannel. When it closes, another goes on from its own cursor. A tab that has missed
+ * something takes the lock, and reads from its own cursor. Where a browser lacks either API, and on plain http, each
+ * tab is connected.
  */
 export async function shareEvents<Event extends object = UserEvent> (
   options: SharedEventsOptions<Event>
@@ -121,7 +121,7 @@ export async function shareEvents<Event extends object = UserEvent> (
     }
   }
 
-  /** A leader that hangs, or was put to sleep by the system, keeps its lock. */
+  /** Asks whether the leader answers: one that hangs, or sleeps, keeps its lock. */
   function checkLeader (): void {
     if (leading || globalThis.document?.hidden) return
     clearTimeout(timer)
@@ -137,7 +137,7 @@ export async function shareEvents<Event extends object = UserEvent> (
       } catch (error) {
         signal?.throwIfAborted()
         steal = error === MY_TURN
-        // One that leads still was robbed of the lock
+        // A tab that still leads has been robbed of the lock
         if (!steal && !leading) throw error
         term.abort()
         term = new AbortController()

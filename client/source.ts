@@ -8,23 +8,23 @@ export interface Request {
   body?: string
 }
 
-/** What is followed: where to ask, and what the answers mean. */
+/** A stream to follow: its requests, and the meaning of the answers. */
 export interface Source<Result extends object> {
-  /** The id of the newest event received; it is moved here. */
+  /** The id of the newest event received. The reader moves it. */
   cursor: string | null
-  /** The request to make now. */
+  /** The next request. */
   next (): Request
   /**
-   * A response is here, and when it is no event stream, what it says.
+   * Called with a response, and with its error if it is no event stream.
    * @returns the result, if this is the end; `true` to ask again; nothing for the general rules
    */
   answered? (response: Response, failure: JournalClientError | null): Result | true | undefined
-  /** The stream has begun in earnest. */
+  /** Called with the first bytes of a stream. */
   opened? (): void
-  /** An event: new, if it has an id. @returns the result, if this is the end */
+  /** Called with an event. With an id, it is new. @returns the result, if this is the end */
   event? (payload: Record<string, unknown>, id: string | null, name: string | undefined): Result | undefined
-  /** @returns the result, if this is the end */
+  /** Called with a comment. @returns the result, if this is the end */
   comment? (text: string): Result | undefined
-  /** The response has ended as it should. @returns the result, if this is the end */
+  /** Called when the response has ended properly. @returns the result, if this is the end */
   ended? (): Result | undefined
 }

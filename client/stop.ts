@@ -7,12 +7,12 @@ export interface StopMessageOptions extends ConnectionOptions {
   url: string
 }
 
-/** A button is waiting: 0 + 1 + 2 + 4 s. */
+/** Four tries, 0, 1, 2 and 4 s apart, because a button is waiting. */
 const MAX_ERRORS = 5
 
 /**
- * Asks the server to stop a message; its readers get the end as an event. Resolves once the server has recorded it.
- * Tried again, by default for some seconds, until there is an answer: repeating it is harmless, also for a message that
+ * Asks the server to stop a message. Its readers get the end as an event. Resolves when the server has recorded it.
+ * Tries again, by default for some seconds, until there is an answer. Repeating it is harmless, also for a message that
  * has ended.
  */
 export async function stopMessage ({ url, ...options }: StopMessageOptions): Promise<void> {

@@ -8,19 +8,22 @@ import { PREFIX, shareEvents, type SharedEventsOptions } from './share.js'
 export interface NotificationStoreOptions {
   /** How many events, tasks and approvals are held. Default 100. */
   capacity?: number | undefined
-  /** Stores with the same name share what is kept, and the connection. Put the user's id in it. Default: none. */
+  /**
+   * Stores with the same name share what is kept, and the connection. Put the user's id in it. Default: nothing is
+   * shared.
+   */
   name?: string | undefined
-  /** Default `localStorage`. One that refuses, or is missing, is done without. */
+  /** Default `localStorage`. A storage that fails, or is missing, is not used. */
   storage?: KeyValueStorage | undefined
 }
 
-/** What is needed of the Web Storage API. */
+/** The part of the Web Storage API that is used. */
 export interface KeyValueStorage {
   getItem (key: string): string | null
   setItem (key: string, value: string): void
 }
 
-/** Of the user pipe; `share: false`: not through another tab's connection. */
+/** Options of the notifications' connection. `share: false`: not through another tab's connection. */
 export type StoreConnectOptions = Omit<SharedEventsOptions, 'name' | 'cursor' | 'onEvent' | 'signal'> & {
   share?: boolean | undefined
 }
@@ -32,31 +35,33 @@ export interface NotificationSnapshot {
   /** The id of the newest event. */
   readonly cursor: string | null
   readonly health: Health
-  /** Without those that are dismissed, as the approvals. */
+  /** Tasks, without dismissed ones. */
   readonly tasks: readonly Task[]
-  /** Those that are not cleared. */
+  /** Approvals that are neither cleared nor dismissed. */
   readonly approvals: readonly Approval[]
-  /** Why the connection was given up. */
+  /** The error with which the connection was given up. */
   readonly error: unknown
 }
 
 /** For React: `useSyncExternalStore(store.subscribe, store.getSnapshot)`. */
 export interface NotificationStore {
-  /** @returns what ends the subscription */
+  /** @returns a function that ends the subscription */
   subscribe (listener: () => void): () => void
   /** The same object until something changes. */
   getSnapshot (): NotificationSnapshot
-  /** Hides an approval, or a task, in all tabs and for 24 hours, whatever comes for it. The server is not told. */
+  /** Hides an approval, or a task, in all tabs for 24 hours, whatever comes for it. The server is not told. */
   dismiss (id: string): void
-  /** Follows the user pipe from the cursor, in place of what was followed so far. @returns what ends it */
+  /**
+   * Follows the notifications from the cursor, in place of what was followed so far. @returns a function that ends it
+   */
   connect (options: StoreConnectOptions): () => void
 }
 
 const DISMISSED_MS = 24 * 60 * 60 * 1_000
 
 /**
- * What a page shows of the user's events. The cursor is kept in `localStorage`, together with what was made of the
- * events up to it, so that a refresh loses neither an event nor an approval.
+ * A store of the user's events for a page. It keeps the cursor in `localStorage`, together with what was made of the
+ * events up to it. So a refresh loses neither an event nor an approval.
  */
 export function createNotificationStore (
   { capacity = 100, name = '', storage }: NotificationStoreOptions = {}
@@ -88,7 +93,7 @@ export function createNotificationStore (
     try {
       (storage ?? localStorage).setItem(key, JSON.stringify(value))
     } catch {
-      // Full, or none: a refresh begins with what comes from then on
+      // The storage is full, or missing: after a refresh, only new events are shown
     }
   }
 
@@ -97,7 +102,7 @@ export function createNotificationStore (
     for (const listener of listeners) listener()
   }
 
-  /** Once for all the events of a chunk. */
+  /** Runs once for all the events of a chunk. */
   function saveSoon (): void {
     if (saving) return
     saving = true

@@ -6,7 +6,7 @@ import { lost, parseObject, readText } from './response.js'
 import type { Source } from './source.js'
 
 /**
- * Gives the source what is new to it in one response. `onText` is called as bytes arrive.
+ * Gives the source the new events of one response. Calls `onText` as bytes arrive.
  * @returns the source's result, or why to ask again
  */
 export async function readEvents<Result extends object> (

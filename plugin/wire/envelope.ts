@@ -16,7 +16,7 @@ export interface Envelope {
   payload: string
   /** `true`: its row is committed under this number. `false`: it has no row, and is shown without an id. */
   committed: boolean
-  /** The message has ended with this event, and has this status. */
+  /** Set if the message has ended with this event: its status. */
   ends?: MessageStatus | undefined
 }
 
@@ -36,22 +36,20 @@ export function encodeEnvelope ({ messageId, sequenceNo, eventType, payload, com
     `"payload":${payload},"committed":${committed}${end}}`
 }
 
-/** What a reader takes from an envelope; any other field, the message's id included, is the writer's own matter. */
+/** What a reader takes from an envelope. It ignores all other fields, the message's id included. */
 export interface Announcement extends Omit<Envelope, 'messageId' | 'committed' | 'ends'> {
-  /**
-   * As in `Envelope`. `null`: the writer does not say. Its envelope is a hint to look into the journal, and no more.
-   */
+  /** As in `Envelope`. `null`: the envelope does not say, and is only a hint to read the journal. */
   committed: boolean | null
-  /** The status with which it ended the message; `null`: it did not. */
+  /** The status with which the event ended the message; `null`: it did not end it. */
   ends: string | null
   /** `payload.type`, which may end a message; `undefined` when it is not a string. */
   payloadType: string | undefined
 }
 
-/** It is shown to readers in a comment. */
+/** Statuses that an envelope may name, because readers get them in a comment. */
 const STATUS = /^[a-z]+$/
 
-/** Never throws: `null` for anything that is not an envelope with a sequence number and an object as its payload. */
+/** Parses an envelope. `null`: it has no sequence number, or no object as its payload. Never throws. */
 export function decodeEnvelope (text: string): Announcement | null {
   const envelope = parseObject(text)
   if (envelope === null || !isSequenceNo(envelope.sequence_no) || !isObject(envelope.payload)) return null
@@ -67,12 +65,12 @@ export function decodeEnvelope (text: string): Announcement | null {
   }
 }
 
-/** The id that a notification's envelope announces, in full; `null` when it has none that Redis could have given. */
+/** The full id that a notification's envelope announces; `null`: it has none that Redis could have given. */
 export function announcedId (text: string): string | null {
   return parseStreamId(parseObject(text)?.id)
 }
 
-/** `type` of a stored payload, or of a notification's envelope; `undefined` when it has none or is no JSON object. */
+/** The `type` of a stored payload, or of a notification's envelope; `undefined`: it has none, or is no JSON object. */
 export function payloadType (payload: string): string | undefined {
   const type = parseObject(payload)?.type
   return typeof type === 'string' ? type : undefined
@@ -95,8 +93,8 @@ const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
 /**
- * The text of a top-level member that `json`, a valid JSON object, has, with the white space around the
- * value cut off. The last of several members of one name, as `JSON.parse` has it.
+ * The text of a top-level member of `json`, a valid JSON object, without white space around the value. Of several
+ * members of one name the last, as in `JSON.parse`.
  */
 function memberText (json: string, name: string): string {
   let depth = 0
@@ -119,7 +117,7 @@ function memberText (json: string, name: string): string {
   return found
 }
 
-/** Where the string that begins at `from` is over. */
+/** The index after the string that begins at `from`. */
 function endOfString (json: string, from: number): number {
   let at = from + 1
   while (json.charCodeAt(at) !== QUOTE) at += json.charCodeAt(at) === BACKSLASH ? 2 : 1

@@ -6,14 +6,14 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 export const UUID_PATTERN = UUID.source.replaceAll('a-f', 'a-fA-F')
 
 /**
- * The canonical (lower-case) form of a message's UUID, which is what Postgres gives back and what names the
- * topic; `null` for anything that is not a UUID.
+ * The canonical (lower-case) form of a message's UUID, as Postgres returns it and topics are named by; `null`: it is
+ * not a UUID.
  */
 export function canonicalMessageId (messageId: unknown): string | null {
   return typeof messageId === 'string' && UUID.test(messageId) ? messageId.toLowerCase() : null
 }
 
-/** A new message's id: a UUID version 7, so that rows of one time stand together in the index. */
+/** A new message's id: a UUID version 7, so that rows of one time are together in the index. */
 export function newMessageId (): string {
   return v7()
 }
@@ -33,7 +33,7 @@ export function userStreamKey (userId: string): string {
   return `user:${userId}:stream`
 }
 
-/** The Redis key that counts how often a user had the backlog replayed. */
+/** The Redis key that counts a user's replays. */
 export function replaysKey (userId: string): string {
   return `user:${userId}:replays`
 }

@@ -10,9 +10,9 @@ const ESCAPED_NUL = '\\u0000'
 const ESCAPE = /\\(?:u0000|.)/g
 
 /**
- * The one place where a payload becomes text; what it returns is stored, published and replayed as it is.
- * Never throws. U+0000 is taken out of every string and key, since Postgres' text functions cannot hold it; half a
- * surrogate pair stays, as its escape: `JSON.stringify` is well-formed.
+ * Serialises a payload, once: its text is stored, published and replayed as it is. Never throws. U+0000 is removed from
+ * every string and key, because Postgres' text functions cannot hold it. Half a surrogate pair stays as an escape,
+ * because `JSON.stringify` is well-formed.
  */
 export function serializePayload (payload: unknown, maxBytes: number): SerializedPayload {
   try {
@@ -31,7 +31,7 @@ export function serializePayload (payload: unknown, maxBytes: number): Serialize
   }
 }
 
-/** Reads one escape at a time, so that an escaped backslash before `u0000` is not taken for a NUL. */
+/** Reads one escape at a time, so that an escaped backslash before `u0000` does not count as a NUL. */
 function stripNul (json: string): string {
   return json.replace(ESCAPE, (escape) => escape === ESCAPED_NUL ? '' : escape)
 }

@@ -8,17 +8,17 @@ const UNSAFE_NAME = /[\r\n\0]/
 
 /** An SSE event. */
 export interface Frame {
-  /** Text of any shape; each of its lines becomes one `data:` line. */
+  /** Any text. Each of its lines becomes a `data:` line. */
   data: string
-  /** The cursor that a client holds once it has the frame. Absent: the client's cursor stays where it is. */
+  /** The client's cursor after the frame. Absent: it does not move. */
   id?: number | string
-  /** The event's name. One with CR, LF or NUL is left out: it could forge other fields. */
+  /** The event's name. A name with CR, LF or NUL is left out, because it could forge other fields. */
   event?: string
 }
 
 /**
- * One SSE record. The `id` line comes last, so that a client that takes an id as soon as it reads it never
- * skips a frame that was cut in half.
+ * One SSE event as text. The `id` line is last, so that a client that uses an id as soon as it reads it never skips a
+ * frame that was cut.
  */
 export function encodeFrame ({ data, id, event }: Frame): string {
   const name = event === undefined || UNSAFE_NAME.test(event) ? '' : `event: ${event}\n`
@@ -27,8 +27,7 @@ export function encodeFrame ({ data, id, event }: Frame): string {
 }
 
 /**
- * Two substring searches: on text without line breaks, which is nearly all, they are faster than one regular
- * expression.
+ * Two substring searches are faster than a regular expression on text without line breaks, which nearly all text is.
  */
 function isOneLine (text: string): boolean {
   return !text.includes('\n') && !text.includes('\r')
@@ -37,7 +36,7 @@ function isOneLine (text: string): boolean {
 /** A comment, which clients pass over. */
 export const KEEPALIVE = Buffer.from(': keepalive\n\n')
 
-/** There are no notifications. */
+/** A comment in place of notifications that are off. */
 export const PUSH_DISABLED = Buffer.from(': push_disabled\n\n')
 
 /** `meanMs` ± 50 %, so that a crowd does not return as one. */
@@ -50,12 +49,12 @@ export function encodeRetry (ms: number): string {
   return `retry: ${ms}\n\n`
 }
 
-/** What every response begins with, so that its headers and first bytes leave at once. */
+/** The first bytes of every response, so that its headers leave at once. */
 export function encodeOpening (retryMs: number): Buffer {
   return Buffer.from(`: connected\n\n${encodeRetry(retryMs)}`)
 }
 
-/** The stream is over, and how it has ended: for clients that want to know, in a comment. */
+/** A comment that tells clients how the stream has ended. */
 export function encodeEnd (end: string): Buffer {
   return Buffer.from(`: end ${end}\n\n`)
 }

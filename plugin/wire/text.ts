@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 
-/** For an error's message: what was given. */
+/** A value as text for an error's message. */
 export function describeValue (value: unknown): string {
   if (typeof value === 'function') return 'a function'
   if (typeof value === 'number') return String(value)
@@ -11,7 +11,7 @@ export function describeValue (value: unknown): string {
   }
 }
 
-/** Nothing is left of a type that has no other character than U+0000. */
+/** Whether it is a text of more than U+0000, which is removed. */
 export function isEventType (eventType: unknown): eventType is string {
   return typeof eventType === 'string' && toStorableText(eventType) !== ''
 }
@@ -19,7 +19,8 @@ export function isEventType (eventType: unknown): eventType is string {
 const UNSTORABLE = /[\0\ud800-\udfff]/
 
 /**
- * The text as Postgres stores it: without U+0000, and with U+FFFD for half a surrogate pair, which UTF-8 cannot hold.
+ * The text as Postgres stores it: without U+0000, and with U+FFFD in place of half a surrogate pair, which UTF-8 cannot
+ * hold.
  */
 export function toStorableText (text: string): string {
   return UNSTORABLE.test(text) ? text.replaceAll('\0', '').toWellFormed() : text
