@@ -1,4 +1,4 @@
-import type { Appender, Refused } from './appender.js'
+import type { Appender, Fence, Refused } from './appender.js'
 import { lockTimeout } from './connection.js'
 import type { Journal } from './journal.js'
 import { fenceOf, Line, type Outcome, type PendingEvent, type PendingGroup, type Verdict } from './line.js'
@@ -206,7 +206,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
    * come into it any more.
    */
   async function settleDoubts (appender: Appender, settling: Line[]): Promise<void> {
-    const fences = settling.flatMap((line) => line.fence() ?? [])
+    const fences = settling.map((line) => line.fence() as Fence) // mustSettle holds for all of them
     for (const line of settling) line.beBusy(line.doubtful().length)
     let locked: ReadonlySet<number>
     let rowOf: ReturnType<typeof byPlace>
