@@ -126,10 +126,10 @@ for (const [what, direction, kind, rows] of [['is in the table', 'toClient', 'co
     add(event(messageId, 0))
     await committer.drained()
     await database.query('delete from message_events')
-    await database.query('update messages set last_no = -1')
+    await database.query('update messages set last_no = -1, epoch = 3')
 
     proxy.set(direction, 'stall')
-    add(event(messageId, 0, { payload: '{"doubtful":true}' }))
+    add(event(messageId, 0, { payload: '{"doubtful":true}', writer: { epoch: 3, next: 0 } }))
     if (rows.length > 0) while ((await database.rows(messageId)).length === 0);
     await database.query('alter table message_events rename to hidden')
     proxy.cut() // what is stalled goes with the link

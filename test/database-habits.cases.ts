@@ -222,7 +222,7 @@ test('an app that goes on with a client that it has given back has each event on
 })
 
 test('an app whose every client is within a transaction has its events refused, with the reason', async (t) => {
-  const { app, databaseUrl, lines } = await startApp(t, { writeRetryMs: 500 })
+  const { app, databaseUrl, lines } = await startApp(t, { writeRetryMs: 4_000 })
   const message = await app.journal.openMessage({ userId: 'ada' })
   const begin = (client: PoolClient): void => { client.query('begin').catch(() => {}) }
   app.pg.pool.on('connect', begin)

@@ -57,3 +57,17 @@ test('a failover that cannot be written down yet keeps events waiting, and loses
   t.equal(await message.record('answer', { n: 1 }), true)
   t.strictSame((await eventsOf(databaseUrl, message.messageId)).map(({ sequenceNo, payload }) => [sequenceNo, payload]), [[1_000_000, { n: 1 }]])
 })
+
+test('without the table of the timeline events are recorded, and the next use of the connection asks again', async (t) => {
+  const { app, databaseUrl } = await startApp(t, { pool: { max: 1 } })
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  const [timeline] = await timelinesOf(databaseUrl)
+  const database = await observe(t, databaseUrl)
+  await database.query('update journal_state set timeline = null')
+  await database.query('alter table journal_state rename to journal_state_elsewhere')
+  await database.terminateOthers()
+  t.equal(await message.record('answer', { n: 0 }), true)
+  await database.query('alter table journal_state_elsewhere rename to journal_state')
+  t.equal(await message.record('answer', { n: 1 }), true)
+  t.strictSame(await timelinesOf(databaseUrl), [timeline])
+})
