@@ -1,4 +1,4 @@
-import type { Appender, Refused } from '../postgres/appender.js'
+import type { Appender, Fence, Refused } from '../postgres/appender.js'
 import { lockTimeout } from '../postgres/connection.js'
 import type { Journal } from '../postgres/journal.js'
 import { fenceOf, Line, type Outcome, type PendingEvent, type PendingGroup, type Verdict } from './line.js'
@@ -220,7 +220,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
    * commit them, and looks for their rows.
    */
   async function settleDoubts (appender: Appender, settling: Line[]): Promise<void> {
-    const fences = settling.flatMap((line) => line.fence() ?? [])
+    const fences = settling.map((line) => line.fence() as Fence) // mustSettle holds for all of them
     for (const line of settling) line.beBusy(line.doubtful().length)
     let locked: ReadonlySet<number>
     let rowOf: ReturnType<typeof rowFinder>

@@ -1,4 +1,7 @@
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
 import { createPublisher } from '../../plugin/redis/publisher.js'
 import { createNotificationPublisher, type PublishUserEvent, type UserPublisherOptions } from '../../plugin/notifications/notification-publisher.js'
@@ -62,14 +65,26 @@ export async function hear (t: Test, { redis, user }: Pick<UserPublishing, 'redi
   return heard
 }
 
-/** The commands that Redis executes on behalf of a user, whoever sends them. */
+/** A line of MONITOR: the time, who sent it, the command's name, and its first argument. */
+const MONITORED = /^\+[\d.]+ \[.*?\] "([^"]*)"(?: "([^"]*)")?/
+
+/**
+ * The commands that Redis executes on behalf of a user, whoever sends them. On a plain socket: ioredis fails when a line comes in
+ * one piece with the OK.
+ */
 export async function watch (t: Test, { redis, user }: Pick<UserPublishing, 'redis' | 'user'>) {
-  const connection = await redis.monitor()
-  t.teardown(async () => { connection.disconnect() })
+  const { host = '127.0.0.1', port = 6379 } = redis.options
+  const socket = connect({ host, port })
+  t.teardown(() => { socket.destroy() })
+  socket.on('error', () => {}) // a server that a test kills
   const names: string[] = []
   const marker = randomUUID()
   let markers = 0
-  connection.on('monitor', (_time, [name, key]: [string, string?]) => {
+  const lines = createInterface(socket)
+  socket.write('MONITOR\r\n')
+  await once(lines, 'line') // +OK
+  lines.on('line', (line) => {
+    const [, name = '', key] = MONITORED.exec(line) ?? []
     if (key === marker) markers++
     else if (key?.startsWith(`user:${user}`) === true) names.push(name.toUpperCase())
   })

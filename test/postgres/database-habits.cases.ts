@@ -1,6 +1,7 @@
 import { createServer, connect as openSocket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
+import type { PoolClient } from 'pg'
 import { test } from 'tap'
 import { startApp, USER_HEADER } from '../helper/app.js'
 import { createTestDatabase } from '../helper/database.js'
@@ -8,7 +9,7 @@ import { listenOnFreePort } from '../helper/free-port.js'
 import { ask, eventsOf, eventually } from '../helper/journal.js'
 import { holdLock } from '../helper/locks.js'
 import { connect, ids } from '../helper/sse.js'
-import { observe } from '../helper/writing.js'
+import { linesAbout, observe } from '../helper/writing.js'
 
 /** What an app may do to its database and to its pool. */
 
@@ -196,18 +197,40 @@ for (const [how, ...statements] of [
 }
 
 test('an app that goes on with a client that it has given back has each event once, whatever it commits', async (t) => {
-  const { app, databaseUrl } = await startApp(t, { pool: { max: 1 } })
+  const { app, databaseUrl } = await startApp(t, { pool: { max: 1 }, reconcileMs: 600_000, heartbeatMs: 600_000, producerIdleMs: 1_200_000 })
   await ask(databaseUrl, 'create table orders (no int)')
   const message = await app.journal.openMessage({ userId: 'ada' })
+
   const client = await app.pg.connect()
   const queued = ['begin', 'insert into orders values (1)'].map((statement) => client.query(statement)) // and no await
-  const recorded = [message.record('answer', { n: 0 })]
+  const first = message.record('answer', { n: 0 })
   client.release()
   await Promise.all(queued)
-  recorded.push(message.record('answer', { n: 1 }))
-  const late = client.query('commit').catch(() => {})
-  t.strictSame(await Promise.all(recorded), [true, true])
-  await late
+  t.equal(await first, true)
+
+  // Between two statements of the journal, the first of which waits for the row
+  const held = await holdLock(t, databaseUrl, 'select from messages for update')
+  app.pg.pool.once('acquire', (other) => setImmediate(() => other.query('begin').catch(() => {})))
+  const second = message.record('answer', { n: 1 })
+  await delay(100)
+  await held.release()
+  t.equal(await second, true)
+
   t.equal(await message.end(), true)
   t.strictSame((await eventsOf(databaseUrl, message.messageId)).map(({ payload }) => payload), [{ n: 0 }, { n: 1 }, { type: 'end' }])
+  t.strictSame(await ask(databaseUrl, 'select from orders'), [])
+})
+
+test('an app whose every client is within a transaction has its events refused, with the reason', async (t) => {
+  const { app, databaseUrl, lines } = await startApp(t, { writeRetryMs: 4_000 })
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  const begin = (client: PoolClient): void => { client.query('begin').catch(() => {}) }
+  app.pg.pool.on('connect', begin)
+  await leak(app, 'begin')
+
+  t.equal(await message.record('answer', { n: 0 }), false)
+  t.match(linesAbout(lines, 'an event was not recorded').at(-1), { err: { message: 'the app gives its clients back within transactions' } })
+  app.pg.pool.off('connect', begin)
+  t.equal(await message.record('answer', { n: 1 }), true)
+  t.strictSame((await eventsOf(databaseUrl, message.messageId)).map(({ payload }) => payload), [{ n: 1 }])
 })

@@ -2,7 +2,7 @@ import { test } from 'tap'
 import { startApp } from '../helper/app.js'
 import { createTestDatabase } from '../helper/database.js'
 import { ask, eventsOf, insertEvents, makeMessage } from '../helper/journal.js'
-import { linesAbout } from '../helper/writing.js'
+import { linesAbout, observe } from '../helper/writing.js'
 
 const timelinesOf = async (databaseUrl: string) => (await ask<{ timeline: string | null }>(databaseUrl, 'select timeline from journal_state')).map(({ timeline }) => timeline)
 
@@ -39,4 +39,35 @@ test('a server that does not tell its timeline is used without it', async (t) =>
   t.strictSame([await message.record('answer', {}), await message.end()], [true, true])
   t.strictSame(await timelinesOf(databaseUrl), [null])
   t.equal(linesAbout(lines, 'does not tell its timeline').length, 1)
+})
+
+test('a failover that cannot be written down yet keeps events waiting, and loses none', async (t) => {
+  const { app, databaseUrl, lines } = await startApp(t, { writeRetryMs: 1_000 })
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  const database = await observe(t, databaseUrl)
+  await database.query('update journal_state set timeline = \'0000ABCD\'')
+  await database.terminateOthers()
+  await database.query('begin')
+  await database.query('select from journal_state for update')
+
+  t.equal(await message.record('answer', { n: 0 }), false)
+  t.match(linesAbout(lines, 'an event was not recorded').at(-1), { err: { code: '55P03' } })
+  await database.query('rollback')
+
+  t.equal(await message.record('answer', { n: 1 }), true)
+  t.strictSame((await eventsOf(databaseUrl, message.messageId)).map(({ sequenceNo, payload }) => [sequenceNo, payload]), [[1_000_000, { n: 1 }]])
+})
+
+test('without the table of the timeline events are recorded, and the next use of the connection asks again', async (t) => {
+  const { app, databaseUrl } = await startApp(t, { pool: { max: 1 } })
+  const message = await app.journal.openMessage({ userId: 'ada' })
+  const [timeline] = await timelinesOf(databaseUrl)
+  const database = await observe(t, databaseUrl)
+  await database.query('update journal_state set timeline = null')
+  await database.query('alter table journal_state rename to journal_state_elsewhere')
+  await database.terminateOthers()
+  t.equal(await message.record('answer', { n: 0 }), true)
+  await database.query('alter table journal_state_elsewhere rename to journal_state')
+  t.equal(await message.record('answer', { n: 1 }), true)
+  t.strictSame(await timelinesOf(databaseUrl), [timeline])
 })

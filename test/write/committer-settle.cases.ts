@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { test, type Test } from 'tap'
 import { createCommitter } from '../../plugin/write/committer.js'
@@ -7,14 +8,15 @@ import type { Outcome, PendingEvent } from '../../plugin/write/line.js'
 import { migrate } from '../../plugin/ops/migrate.js'
 import { createScripts, createStatements, tablesOf } from '../../plugin/postgres/statements.js'
 import { createTestDatabase } from '../helper/database.js'
+import { startTcpProxy } from '../helper/tcp-proxy.js'
 import { observe } from '../helper/writing.js'
 
 const OPTIONS = { writeRetryMs: 10_000, maxDoubtMs: 60_000, maxPendingBytes: 1_000_000 }
 const TABLES = tablesOf(undefined)
 
-async function start (t: Test, options = OPTIONS) {
-  const databaseUrl = await createTestDatabase(t)
-  const pool = new pg.Pool({ connectionString: databaseUrl })
+async function start (t: Test, options = OPTIONS, at?: { databaseUrl: string, url: string }) {
+  const databaseUrl = at?.databaseUrl ?? await createTestDatabase(t)
+  const pool = new pg.Pool({ connectionString: at?.url ?? databaseUrl })
   pool.on('error', () => {}) // a session that ends with its database
   t.teardown(() => pool.end())
   await migrate(pool)
@@ -114,3 +116,30 @@ test('however many events wait for one message, all are answered', async (t) => 
   t.strictSame([...answered], [['failed', 150_000]])
   t.strictSame(await database.rows(messageId), [])
 })
+
+for (const [what, direction, kind, rows] of [['is in the table', 'toClient', 'committed', [0]], ['is not', 'toServer', 'failed', []]] as const) {
+  test(`a doubtful event that nothing can be written for any more is answered when it has been looked for; it ${what}`, async (t) => {
+    const databaseUrl = await createTestDatabase(t)
+    const proxy = await startTcpProxy(t, databaseUrl)
+    const { committer, database, settled, add } = await start(t, OPTIONS, { databaseUrl, url: proxy.url })
+    const messageId = await database.addMessage()
+    add(event(messageId, 0))
+    await committer.drained()
+    await database.query('delete from message_events')
+    await database.query('update messages set last_no = -1, epoch = 3')
+
+    proxy.set(direction, 'stall')
+    add(event(messageId, 0, { payload: '{"doubtful":true}', writer: { epoch: 3, next: 0 } }))
+    if (rows.length > 0) while ((await database.rows(messageId)).length === 0);
+    await database.query('alter table message_events rename to hidden')
+    proxy.cut() // what is stalled goes with the link
+    proxy.set(direction, 'flow')
+    await delay(200)
+    t.equal(settled[1], undefined)
+    await database.query('alter table hidden rename to message_events')
+
+    await committer.drained()
+    t.match(settled[1], { kind })
+    t.strictSame((await database.rows(messageId)).map((row) => row.sequence_no), rows)
+  })
+}
