@@ -34,8 +34,6 @@ export interface MessageLogOptions {
 /** How a message's events become frames; the same bytes whether they come from the journal or from the topic. */
 export interface MessageFrames {
   log: EventLog<number>
-  /** `null` when the text is no envelope. */
-  decode (envelope: string): Announcement<number> | null
   /** A frame without an id, for what is not in the journal. */
   encode (payload: object): Buffer
 }
@@ -105,9 +103,8 @@ export function createMessageFrames (
   ): Promise<Page<number>> {
     const limits = hasPace ? LARGE_PAGE : PAGE
     const wanted = rowsWithin(limits)
-    const { parts, state } = await journal.readFrames(messageId, cursor, wanted, hasPace
-      ? rowsWithin(PART)
-      : null, options.eventNames, isRetry)
+    const together = hasPace ? rowsWithin(PART) : null
+    const { parts, state } = await journal.readFrames(messageId, cursor, wanted, together, options.eventNames, isRetry)
     const found = countRows(parts)
     // Without rows, a large page does not say whether the message has ended
     if (found === 0 && hasPace) return await readFrames(messageId, cursor, false, isRetry)
@@ -127,32 +124,24 @@ export function createMessageFrames (
     }
   }
 
+  function decode (envelope: string): Announcement<number> | null {
+    const event = decodeEnvelope(envelope)
+    if (event === null) return null
+    const { sequenceNo, eventType, payload, committed, ends } = event
+    if (committed === null) return { kind: 'hint' }
+    if (!committed) return { kind: 'uncommitted', frame: Buffer.from(frame(eventType, payload)) }
+    const bytes = Buffer.from(frame(eventType, payload, sequenceNo))
+    return { kind: 'entry', entry: { position: sequenceNo, frame: bytes, terminal: terminalTypes(event), ends } }
+  }
+
   return {
     encode: (payload) => Buffer.from(frame('error', JSON.stringify(payload))),
-
-    decode (envelope) {
-      const event = decodeEnvelope(envelope)
-      if (event === null) return null
-      const { sequenceNo, eventType, payload, committed, ends } = event
-      if (committed === null) return { kind: 'hint' }
-      if (!committed) return { kind: 'aside', frame: Buffer.from(frame(eventType, payload)) }
-      const terminal = terminalTypes(event)
-      return {
-        kind: 'entry',
-        entry: {
-          position: sequenceNo,
-          frame: Buffer.from(
-            frame(eventType, payload, sequenceNo)),
-          terminal,
-          ends
-        }
-      }
-    },
 
     log: {
       compare: (a, b) => a - b,
       isNext: (cursor, position) => position === cursor + 1,
-      read: readFrames
+      read: readFrames,
+      decode
     }
   }
 }

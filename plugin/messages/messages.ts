@@ -73,11 +73,7 @@ export function createMessages (
     topic: messageTopic,
     log: frames.log,
     reads,
-    subscriber,
-    hear (feed, envelope) {
-      const announcement = frames.decode(envelope)
-      if (announcement !== null) feed.announce(announcement)
-    }
+    subscriber
   })
 
   return {

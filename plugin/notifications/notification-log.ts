@@ -1,4 +1,4 @@
-import { payloadType } from '../wire/envelope.js'
+import { announcedId, payloadType } from '../wire/envelope.js'
 import { userStreamKey } from '../wire/names.js'
 import type { EventLog, Page } from '../read/event-log.js'
 import { ask, askAll, type Command, type Redis } from '../redis/commands.js'
@@ -98,16 +98,13 @@ export function createNotificationLog (
     }
     wanted = frames.length >= PAGE_CHARACTERS ? taken : Math.min(wanted * 2, pageRows)
     return {
-      frames: frames === ''
-        ? []
-        : [Buffer.from(frames)],
+      frames: frames === '' ? [] : [Buffer.from(frames)],
       rows: shown,
       last,
       terminal: null,
       ends: null,
       typeEnds: false,
-      complete: atEnd &&
-        taken === entries.length
+      complete: atEnd && taken === entries.length
     }
   }
 
@@ -164,7 +161,11 @@ export function createNotificationLog (
       // The envelopes of two publishers may arrive in another order than their entries, so nothing is known to be
       // consecutive
       isNext: () => false,
-      read
+      read,
+      decode (envelope) {
+        const position = announcedId(envelope)
+        return position === null ? null : { kind: 'hint', position }
+      }
     }
   }
 }

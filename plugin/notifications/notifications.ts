@@ -1,5 +1,4 @@
 import { createApprovals, type ClearApproval, type RequestApproval } from './approvals.js'
-import { announcedId } from '../wire/envelope.js'
 import { RedisUnavailableError } from '../errors.js'
 import { createFeeds, type Feeds } from '../read/feeds.js'
 import { userTopic } from '../wire/names.js'
@@ -58,11 +57,7 @@ export function createNotifications (
     topic: userTopic,
     log: frames.log,
     reads,
-    subscriber,
-    hear (feed, envelope) {
-      const id = announcedId(envelope)
-      if (id !== null) feed.advance(id)
-    }
+    subscriber
   })
 
   return {

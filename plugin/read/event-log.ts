@@ -14,6 +14,8 @@ export interface EventLog<Position> {
    * Whether nothing can be between the two, so that a reader at `cursor` may take `position` without reading the log.
    */
   isNext (cursor: Position, position: Position): boolean
+  /** What an envelope on the topic announces; `null`: nothing, or it is no envelope. Never throws. */
+  decode (envelope: string): Announcement<Position> | null
 }
 
 /** Entries behind a cursor, in order, as frames. */
@@ -51,6 +53,6 @@ export interface LogEntry<Position> {
 export type Announcement<Position> =
   | { kind: 'entry', entry: LogEntry<Position> }
   /** An event that is not in the log. It has no position, and moves no cursor. */
-  | { kind: 'aside', frame: Buffer }
-  /** There may be something new in the log. */
-  | { kind: 'hint' }
+  | { kind: 'uncommitted', frame: Buffer }
+  /** The log goes on up to `position` at least. Without it: there may be something new in the log. */
+  | { kind: 'hint', position?: Position }

@@ -40,8 +40,6 @@ export interface FeedContext<Position> {
   reads: ReadQueue
   subscriber: Subscriber
   topic (key: string): string
-  /** Passes an envelope of the topic to the feed. */
-  hear (feed: Feed<Position>, envelope: string): void
 }
 
 /** An entry with the number of positions that had been announced up to it. */
@@ -140,11 +138,17 @@ export class Feed<Position> implements TopicListener {
   }
 
   /** Of TopicListener. */
-  message (text: string): void { this.#context.hear(this, text) }
+  message (text: string): void {
+    const announcement = this.log.decode(text)
+    if (announcement !== null) this.announce(announcement)
+  }
 
   announce (announcement: Announcement<Position>): void {
-    if (announcement.kind === 'hint') return this.invalidate()
-    if (announcement.kind === 'aside') {
+    if (announcement.kind === 'hint') {
+      if (announcement.position === undefined) return this.invalidate()
+      return this.advance(announcement.position)
+    }
+    if (announcement.kind === 'uncommitted') {
       for (const tail of this.#tails) tail.showUncommitted(announcement.frame)
       return
     }

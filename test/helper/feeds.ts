@@ -1,7 +1,7 @@
 import type { FeedContext } from '../../plugin/read/feed.js'
 
 /** For a feed whose announcements the test makes itself: the topic counts as subscribed as soon as anybody asks. */
-export const alwaysReady: Pick<FeedContext<number>, 'subscriber' | 'topic' | 'hear'> = {
+export const alwaysReady: Pick<FeedContext<number>, 'subscriber' | 'topic'> = {
   subscriber: {
     healthy: true,
     connected: true,
@@ -9,6 +9,5 @@ export const alwaysReady: Pick<FeedContext<number>, 'subscriber' | 'topic' | 'he
     unsubscribe () {},
     close () {}
   },
-  topic: (key) => key,
-  hear () {}
+  topic: (key) => key
 }

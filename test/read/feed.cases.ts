@@ -14,6 +14,7 @@ function createTopic () {
   const log: EventLog<number> = {
     compare: (a, b) => a - b,
     isNext: (cursor, position) => position === cursor + 1,
+    decode: () => null,
     async read (_key, cursor) {
       cursors.push(cursor)
       const past = rows.filter((position) => position > cursor)
@@ -29,7 +30,7 @@ function createTopic () {
       rows.push(position)
       feed.announce({ kind: 'entry', entry: { position, frame: Buffer.from(`${position}${' '.repeat(bytes)} `), terminal: null, ends: null } })
     },
-    show (text: string) { feed.announce({ kind: 'aside', frame: Buffer.from(text) }) },
+    show (text: string) { feed.announce({ kind: 'uncommitted', frame: Buffer.from(text) }) },
     /** A tail that is live at the end of the log. */
     async join () {
       const chunks: Array<readonly Buffer[]> = []

@@ -50,6 +50,7 @@ function createMemoryLog (delays: number[], leased: boolean) {
   const log: EventLog<number> = {
     compare: (a, b) => a - b,
     isNext: (cursor, position) => position === cursor + 1,
+    decode: () => null,
     async read (_key, cursor) {
       const [before = 0, after = 0] = [delays[reads++ % delays.length], delays[reads++ % delays.length]]
       for (let i = 0; i < before; i++) await turn()
@@ -147,7 +148,7 @@ t.test('whatever is lost, repeated, late, blocked or cut, every reader gets ever
           break
         }
         case 'bogus': announce({ position: BOGUS + step.ahead, frame: Buffer.from('bogus '), terminal: 'failed', ends: 'stopped' }); break
-        case 'uncommitted': feed.announce({ kind: 'aside', frame: Buffer.from('? ') }); break
+        case 'uncommitted': feed.announce({ kind: 'uncommitted', frame: Buffer.from('? ') }); break
         case 'hint': feed.announce({ kind: 'hint' }); break
         case 'doubt': feed.invalidate(); break
         case 'block': readers[step.reader]?.block(); break

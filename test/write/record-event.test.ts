@@ -1,4 +1,3 @@
-import '../postgres/database-habits.cases.js'
 import './record-event.cases.js'
 import './record-event-arguments.cases.js'
 import './record-event-lost-answer.cases.js'
