@@ -9,7 +9,7 @@ t.test('each file of cases is run by one file of tests, and by no more', async (
   const imported: string[] = []
   for (const file of files.filter((name) => name.endsWith('.test.ts'))) {
     const source = await readFile(join(FOLDER, file), 'utf8')
-    for (const [, name] of source.matchAll(/^import '\.\/(.*)\.js'$/gm)) imported.push(join(dirname(file), `${name}.ts`))
+    for (const [, name] of source.matchAll(/^import '(\.\.?\/.*)\.js'$/gm)) imported.push(join(dirname(file), `${name}.ts`))
   }
   t.ok(imported.includes(relative(FOLDER, import.meta.filename).replace(/js$/, 'ts')))
   t.strictSame(imported.toSorted(), files.filter((name) => name.endsWith('.cases.ts')).toSorted())
