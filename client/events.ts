@@ -75,7 +75,7 @@ export async function connectEvents<Event extends object = UserEvent> (
 }
 
 function oldestIn ({ payload }: Record<string, unknown>): string | null {
-  const { oldest_retained_id: id = null } = Object(
-    payload) as { oldest_retained_id?: string | null } // of the server's making
+  // Of the server's making
+  const { oldest_retained_id: id = null } = Object(payload) as { oldest_retained_id?: string | null }
   return id
 }

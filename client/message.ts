@@ -133,9 +133,8 @@ async function followMessage<Payload extends object> (
   function endByType (): MessageEnd<Payload> {
     if (terminalType === 'error') return end('failed')
     if (terminalType !== undefined) {
-      return end((last as { reason?: unknown } | null)?.reason === 'stopped'
-        ? 'stopped'
-        : 'complete')
+      const { reason } = last as { reason?: unknown } // with the type
+      return end(reason === 'stopped' ? 'stopped' : 'complete')
     }
     last = null
     return end('unknown')
@@ -143,9 +142,8 @@ async function followMessage<Payload extends object> (
 
   const source: Source<MessageEnd<Payload>> = {
     ...way,
-    answered: (response, failure) => way.answered?.(response, failure) ?? (failure?.status === NO_CONTENT
-      ? endByType()
-      : undefined),
+    answered: (response, failure) =>
+      way.answered?.(response, failure) ?? (failure?.status === NO_CONTENT ? endByType() : undefined),
     event (fields, id, name) {
       const payload = fields as Payload // the app knows what its server records
       onEvent(payload, id)

@@ -109,9 +109,8 @@ export function createStreamMessage (
     if (isOpenMessageOptions(message)) {
       return messages.producers.openMessage(message).then((opened) => stream(this, opened, produce))
     }
-    throw new NotAMessageError(message as unknown instanceof Promise
-      ? 'a promise: an await is missing'
-      : describeValue(message))
+    const isPromise = message as unknown instanceof Promise
+    throw new NotAMessageError(isPromise ? 'a promise: an await is missing' : describeValue(message))
   } as StreamMessage
 }
 

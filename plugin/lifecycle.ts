@@ -56,8 +56,12 @@ export function startLifecycle (app: FastifyInstance, parts: LifecycleParts, opt
   }
 
   const judging = repeat(pollMs, messages.judge)
-  const pollable = [repeat(
-    pollMs, messages.reconcile), repeat(pollMs, users.reconcile), judging, repeat(beatMs, messages.producers.beat)]
+  const pollable = [
+    repeat(pollMs, messages.reconcile),
+    repeat(pollMs, users.reconcile),
+    judging,
+    repeat(beatMs, messages.producers.beat)
+  ]
   const background = [repeat(() => slots.renewMs, slots.renew), repeat(() => RETENTION_INTERVAL_MS, deleteOld)]
   if (options.takeOver !== undefined) {
     subscriber.subscribe(HANDOVER_TOPIC, { subscribed () {}, message: judging.runNow })
@@ -66,8 +70,8 @@ export function startLifecycle (app: FastifyInstance, parts: LifecycleParts, opt
   app.addHook('onReady', async () => {
     countMessages(journal, closing.signal).catch((error: unknown) => {
       if (closing.signal.aborted) return
-      log.error(
-        'count', { err: error }, 'journal: old messages could not be counted; the first append to each of them does')
+      log.error('count', { err: error },
+        'journal: old messages could not be counted; the first append to each of them does')
     })
   })
   app.addHook('preClose', async () => {

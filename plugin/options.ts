@@ -210,9 +210,9 @@ const compiledNotifications = TypeCompiler.Compile(NotificationsSchema)
 
 /** The defaults, replaced by what was passed and is not undefined. */
 function withDefaults ({ properties }: TObject, passed: object): Record<string, unknown> {
-  const defaults = Object.entries(properties).flatMap(([name, schema]) => schema.default === undefined
-    ? []
-    : [[name, schema.default]])
+  const defaults = Object.entries(properties)
+    .filter(([, schema]) => schema.default !== undefined)
+    .map(([name, schema]) => [name, schema.default])
   const given = Object.entries(passed).filter(([, value]) => value !== undefined)
   return { ...structuredClone(Object.fromEntries(defaults)), ...Object.fromEntries(given) }
 }

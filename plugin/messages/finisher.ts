@@ -37,17 +37,8 @@ export function createFinisher (journal: Journal, publisher: Publisher): Finishe
 
 /** Ends the message with this event, and fences its producer. */
 export function endWith ({ status, error, eventType, payload }: Terminal): Decision {
-  return {
-    kind: 'end',
-    status,
-    error,
-    event: {
-      sequenceNo: null,
-      eventType,
-      payload: JSON.stringify(payload)
-    },
-    fence: true
-  }
+  const event = { sequenceNo: null, eventType, payload: JSON.stringify(payload) }
+  return { kind: 'end', status, error, event, fence: true }
 }
 
 /** Gives the message its status and no event, because the newest event has ended it. */

@@ -55,9 +55,7 @@ export function createJudge (
     const newestAgeMs = newest?.ageMs ?? Infinity
     // A row from the future says nothing, because its age is unknown. Where there are heartbeats, they decide
     if (heartbeatAgeMs !== null) {
-      return Math.min(heartbeatAgeMs, newestAgeMs < 0
-        ? Infinity
-        : newestAgeMs) >= producerIdleMs
+      return Math.min(heartbeatAgeMs, newestAgeMs < 0 ? Infinity : newestAgeMs) >= producerIdleMs
     }
     return Math.min(touchedAgeMs, newestAgeMs) >= unheardMs
   }
@@ -101,11 +99,11 @@ export function createJudge (
     const produce = await askForProducer(takeOver, message, lost)
     if (produce !== null) return await producers.run(message, produce)
     message.lose(new FencedError(messageId)) // or its lease would be renewed, if it cannot be ended now
-    await finisher.finish(messageId, false, (row) => row.status === 'streaming' && row.epoch === epoch
-      ? endWith(STALE)
-      : null).catch((error: unknown) => {
-      log.error(
-        'judge', { messageId, err: error }, 'journal: a message that nobody goes on with could not be ended yet')
+    const isStillClaimed = (row: LockedMessage): boolean => row.status === 'streaming' && row.epoch === epoch
+    const end = finisher.finish(messageId, false, (row) => isStillClaimed(row) ? endWith(STALE) : null)
+    await end.catch((error: unknown) => {
+      log.error('judge', { messageId, err: error },
+        'journal: a message that nobody goes on with could not be ended yet')
     })
   }
 
@@ -116,8 +114,8 @@ export function createJudge (
       const produce: unknown = await takeOver(message, { lost })
       return typeof produce === 'function' ? produce as Produce : null // by its type, if the app has types
     } catch (error) {
-      log.error(
-        'takeOver', { messageId: message.messageId, err: error }, 'journal: the option takeOver gave no producer')
+      const { messageId } = message
+      log.error('takeOver', { messageId, err: error }, 'journal: the option takeOver gave no producer')
       return null
     }
   }
@@ -150,8 +148,8 @@ export function createJudge (
     after = next
     noteTime(nowMs)
     const due = candidates.filter((candidate) => isDue(candidate, nowMs))
-    await reprieveLocked(candidates.filter((candidate) => candidate.heartbeatAgeMs !== null &&
-      !due.includes(candidate)), nowMs)
+    const others = candidates.filter((candidate) => !due.includes(candidate))
+    await reprieveLocked(others.filter(({ heartbeatAgeMs }) => heartbeatAgeMs !== null), nowMs)
     await Promise.all(due.map(async (candidate) => { await judge(candidate, nowMs) }))
     const silent = candidates.filter(({ heartbeatAgeMs }) => heartbeatAgeMs !== null && heartbeatAgeMs >= suspectMs)
     // When the list is full there may be more suspects, and their rows may be locked, too

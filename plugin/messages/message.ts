@@ -201,8 +201,10 @@ export function createMessage (
       }
     },
     end: async (payload) => await finish(completedWith(payload), completed()),
-    fail: async (error) => await finish(
-      failed(publicText(context, error, identity), error), failed(defaultPublicError(), error)),
+    async fail (error) {
+      const terminal = failed(publicText(context, error, identity), error)
+      return await finish(terminal, failed(defaultPublicError(), error))
+    },
     use () { isUsed = true },
     async endIfSilent (silenceMs) {
       if (ended || performance.now() - activeAt < silenceMs) return
@@ -213,8 +215,8 @@ export function createMessage (
         return null
       })
       if (decided.kind !== 'ended') return
-      log.warn(
-        'silent', { messageId }, 'journal: a message was ended: its producer recorded nothing for producerSilenceMs')
+      log.warn('silent', { messageId },
+        'journal: a message was ended: its producer recorded nothing for producerSilenceMs')
       lose(new FencedError(messageId))
     },
     async conclude (failure) {
@@ -225,9 +227,8 @@ export function createMessage (
       if (lastStatus !== null) {
         ended = true
         const status = failure === undefined ? lastStatus : 'failed'
-        const isWritten = await finishAsItIs(status, failure === undefined
-          ? null
-          : toStorableText(reasonOf(failure.error)))
+        const error = failure === undefined ? null : toStorableText(reasonOf(failure.error))
+        const isWritten = await finishAsItIs(status, error)
         if (isWritten) return context.onClosed(message)
         ended = false
       }

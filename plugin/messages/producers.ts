@@ -133,9 +133,9 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
       try {
         if (!await journal.wasOpened(messageId, token)) return
         const terminal = failed(defaultPublicError(), 'it was not known whether the message was opened')
-        await finisher.finish(messageId, false, ({ openToken, status }) => openToken === token && status === 'streaming'
-          ? endWith(terminal)
-          : null)
+        await finisher.finish(messageId, false, ({ openToken, status }) => {
+          return openToken === token && status === 'streaming' ? endWith(terminal) : null
+        })
         return
       } catch (error) {
         log.error('open', { messageId, err: error }, 'journal: it is not known yet whether a message was opened')
@@ -234,9 +234,9 @@ export function createProducers (journal: Journal, options: JournalOptions, cont
       if (producerSilenceMs === 0) return
       for (const message of messages.values()) {
         if (!message.isUsed) continue
+        const { messageId } = message
         await message.endIfSilent(producerSilenceMs).catch((error: unknown) => {
-          log.error(
-            'silent', { messageId: message.messageId, err: error }, 'journal: a silent producer could not be ended')
+          log.error('silent', { messageId, err: error }, 'journal: a silent producer could not be ended')
         })
       }
     },

@@ -21,13 +21,13 @@ export interface Stopper extends TopicListener {
 export function createStopper (finisher: Finisher, producers: Producers, publisher: Publisher): Stopper {
   return {
     async stop (messageId) {
-      const stopped = await finisher.finish(messageId, false, ({ status }) => status === 'streaming'
-        ? endWith(STOPPED)
-        : null)
+      const stopped = await finisher.finish(messageId, false, ({ status }) => {
+        return status === 'streaming' ? endWith(STOPPED) : null
+      })
       if (stopped.kind !== 'ended') return
       producers.stopped(messageId, stopped.epoch)
-      publisher.publish(
-        [{ topic: STOP_TOPIC, envelope: JSON.stringify({ message_id: messageId, epoch: stopped.epoch }) }])
+      const envelope = JSON.stringify({ message_id: messageId, epoch: stopped.epoch })
+      publisher.publish([{ topic: STOP_TOPIC, envelope }])
     },
     subscribed () {},
     message (text) {

@@ -27,13 +27,8 @@ function interrupted (code: string, error: string): Terminal {
 
 /** The event of a completed message. A `type` in the payload is replaced, because readers go by it. */
 export function completed (payload?: object): Terminal {
-  return {
-    status: 'complete',
-    eventType: 'end',
-    payload: Object.assign(
-      { type: 'end' as const }, payload, { type: 'end' as const }),
-    error: null
-  }
+  const type = 'end' as const
+  return { status: 'complete', eventType: 'end', payload: Object.assign({ type }, payload, { type }), error: null }
 }
 
 /** `text` is what readers see; `cause` stays in the table. */

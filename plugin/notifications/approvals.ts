@@ -40,9 +40,8 @@ export function createApprovals (
   const about = (messageId: string) => ({ scope: { kind: 'message', id: messageId } })
   return {
     async requestApproval ({ userId, messageId, action, approvalId = v7() }) {
-      const id = await publishUserEvent(
-        userId, 'tool.approval.required', { approvalId, messageId, action }, about(messageId))
-      return { approvalId, id }
+      const payload = { approvalId, messageId, action }
+      return { approvalId, id: await publishUserEvent(userId, 'tool.approval.required', payload, about(messageId)) }
     },
     clearApproval: async ({ userId, messageId, approvalId }) =>
       await publishUserEvent(userId, 'tool.approval.cleared', { approvalId, messageId }, about(messageId))

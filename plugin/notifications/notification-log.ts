@@ -62,8 +62,8 @@ export function createNotificationLog (
   let wanted = pageRows
 
   async function range (userId: string, from: string, count: number): Promise<Range> {
-    const entries = toEntries(
-      await ask(redis, TIMEOUT_MS, ['XRANGE', userStreamKey(userId), from, '+', 'COUNT', count]))
+    const answer = await ask(redis, TIMEOUT_MS, ['XRANGE', userStreamKey(userId), from, '+', 'COUNT', count])
+    const entries = toEntries(answer)
     return { entries, atEnd: entries.length < count }
   }
 
@@ -146,8 +146,8 @@ export function createNotificationLog (
   return {
     newest: async (userId) => await newestUpTo(userId, '+'),
     async newer (known) {
-      const answers = await askAll(redis, TIMEOUT_MS, [...known].map(
-        ([userId, id]): Command => ['XRANGE', userStreamKey(userId), id, '+', 'COUNT', 2]))
+      const commands = [...known].map(([userId, id]): Command => ['XRANGE', userStreamKey(userId), id, '+', 'COUNT', 2])
+      const answers = await askAll(redis, TIMEOUT_MS, commands)
       return [...known].flatMap(([userId, id], index): Array<[string, string]> => {
         const next = Array.isArray(answers[index])
           ? toEntries(answers[index]).find((entry) => entry.id !== id)

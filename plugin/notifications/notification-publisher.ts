@@ -77,9 +77,7 @@ export function createNotificationPublisher (
     log.warn('userEvent', {
       userId,
       type,
-      ...typeof reason === 'string'
-        ? { reason }
-        : { err: reason }
+      ...typeof reason === 'string' ? { reason } : { err: reason }
     }, 'journal: a notification was not published')
     return null
   }
@@ -102,8 +100,8 @@ export function createNotificationPublisher (
     const entries = batch.map(({ userId, envelope }): Command =>
       ['XADD', userStreamKey(userId), 'MAXLEN', '~', options.streamMaxEntries, '*', 'event', envelope])
     try {
-      const answers = await askAll(
-        redis, TIMEOUT_MS, [...entries, ...batch.flatMap(({ userId }) => postponeEnd(userId))])
+      const postponements = batch.flatMap(({ userId }) => postponeEnd(userId))
+      const answers = await askAll(redis, TIMEOUT_MS, [...entries, ...postponements])
       publisher.publish(batch.flatMap(({ userId, envelope }, index) => {
         const id = answers[index]
         return typeof id === 'string' ? { topic: userTopic(userId), envelope: withId(envelope, id) } : []
@@ -113,10 +111,8 @@ export function createNotificationPublisher (
         settle(typeof id === 'string' ? id : refuse(userId, type, id as Error)) // XADD answers with an id or an error
       }
     } catch (error) {
-      for (const { userId, type, settle } of batch) {
-        settle(
-          refuse(userId, type, error as Error))
-      } // ioredis rejects with nothing else
+      // ioredis rejects with nothing but errors
+      for (const { userId, type, settle } of batch) settle(refuse(userId, type, error as Error))
     } finally {
       unanswered -= batch.length
       if (unanswered === 0) answered?.()

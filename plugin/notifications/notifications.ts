@@ -67,8 +67,9 @@ export function createNotifications (
     feeds,
     async tailStart (userId, cursor) {
       // Asked for a reader with a cursor, too: without Redis there is nothing to read
-      const newest = await frames.newest(userId).catch(
-        (cause: unknown) => { throw new RedisUnavailableError({ cause }) })
+      const newest = await frames.newest(userId).catch((cause: unknown) => {
+        throw new RedisUnavailableError({ cause })
+      })
       if (cursor === null) return { start: newest }
       await spendReplay(userId)
       return { start: cursor, maxRows: options.replayMaxPerRequest }
@@ -79,8 +80,8 @@ export function createNotifications (
       try {
         for (const [userId, id] of await frames.newer(known)) feeds.get(userId)?.advance(id)
       } catch (error) {
-        log.error(
-          'reconcileUsers', { err: error }, 'journal: the open viewers could not be compared with the notifications')
+        log.error('reconcileUsers', { err: error },
+          'journal: the open viewers could not be compared with the notifications')
       }
     },
     async close () {

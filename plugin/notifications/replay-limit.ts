@@ -31,8 +31,8 @@ export function createReplayLimit (
 ): SpendReplay {
   async function spend (userId: string): Promise<[spent: number, leftMs: number]> {
     try {
-      const [spent, leftMs] = await ask(redis, TIMEOUT_MS, ['EVAL', SPEND, 1, replaysKey(
-        userId), replayWindowMs]) as [number, number] // what the script returns
+      const answer = await ask(redis, TIMEOUT_MS, ['EVAL', SPEND, 1, replaysKey(userId), replayWindowMs])
+      const [spent, leftMs] = answer as [number, number] // what the script returns
       return [Number(spent), Number(leftMs)] // with `stringNumbers` they are texts
     } catch (error) {
       log.warn('replays', { err: error }, 'journal: Redis could not count a user\'s replays')

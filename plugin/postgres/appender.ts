@@ -85,9 +85,8 @@ export function createAppender (connection: Connection): Appender {
   return {
     async append (groups, lockTimeoutMs, careful) {
       const answer = careful ? null : await appendFast(connection, groups)
-      return toRefusals(careful || answer === CONTENDED
-        ? await connection.call('appendSome', [lockTimeoutMs, ...valuesOf(groups)])
-        : answer)
+      if (!careful && answer !== CONTENDED) return toRefusals(answer)
+      return toRefusals(await connection.call('appendSome', [lockTimeoutMs, ...valuesOf(groups)]))
     },
 
     async fence (fences, lockTimeoutMs) {

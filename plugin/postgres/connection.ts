@@ -282,9 +282,8 @@ function connect (pool: Pool, timeoutMs: number): Promise<PoolClient> {
       else resolve(client)
     }, (error: unknown) => {
       clearTimeout(timer)
-      reject(failureKind(error) === 'transient'
-        ? new NotSentError('no connection to Postgres', { cause: error })
-        : error)
+      const isAway = failureKind(error) === 'transient'
+      reject(isAway ? new NotSentError('no connection to Postgres', { cause: error }) : error)
     })
   })
 }

@@ -95,9 +95,7 @@ export function createRecorder (
       eventType,
       payload,
       committed,
-      ends: committed
-        ? ending?.status
-        : undefined
+      ends: committed ? ending?.status : undefined
     })
     if (publications.push({ topic: messageTopic(messageId), envelope }) > 1) return
     setImmediate(() => {
