@@ -22,7 +22,7 @@ import { createSlots, RENEW_MS } from '../routes/connection-limit.js'
 import { createScripts, createStatements, tablesOf } from './postgres/statements.js'
 import { STOP_TOPIC } from './messages/stop.js'
 import { createSubscriber } from './redis/subscriber.js'
-import { createGreet } from './postgres/timeline.js'
+import { createGreet } from './postgres/failover.js'
 import { createNotifications } from './notifications/notifications.js'
 import { createViewers } from './read/viewers.js'
 

@@ -7,13 +7,13 @@ import type { Terminal } from './terminal-events.js'
 import type { EndStatus } from '../wire/status.js'
 
 /**
- * Ends messages for producers that cannot, or should not, do it themselves. It decides under the message's row lock, in
- * the transaction that writes. So one terminal event is written, however many processes try.
+ * Decides what becomes of a message: under its row lock, in the transaction that writes. So one terminal event is
+ * written, however many processes try to end it.
  */
 export interface Finisher {
   /**
-   * Carries out what `decide` returns, and publishes it. `skipLocked`: does not wait for somebody else's lock on the
-   * row. Rejects with pg's error.
+   * Carries out what `decide` returns, and publishes an end. `skipLocked`: does not wait for somebody else's lock on
+   * the row. Rejects with pg's error.
    */
   finish (messageId: string, skipLocked: boolean, decide: (message: LockedMessage) => Decision): Promise<Decided>
 }

@@ -19,14 +19,17 @@ export interface JudgeParts {
   log: RateLimitedLogger
 }
 
-/** Finds messages that have lost their producer, whether or not anybody reads them. Never rejects. */
+/**
+ * Ends, or takes over, messages that have lost their producer, whether or not anybody reads them. Ends silent ones,
+ * too. Never rejects.
+ */
 export type Judge = () => Promise<void>
 
 /**
  * A share of `producerIdleMs`. A message that has given no sign of life for so long is checked for a lock on its row.
  */
 const SUSPECT_SHARE = 2 / 3
-/** The shortest grace for producers, in ms, unless `producerIdleMs` is shorter. */
+/** The shortest grace for producers, in ms, unless a third of `producerIdleMs` is shorter. */
 const MIN_GRACE_MS = 10_000
 
 /**
@@ -91,7 +94,8 @@ export function createJudge (
     const latest = decided.message.newest?.sequenceNo ?? -1
     const message = producers.adopt({ messageId, userId }, { epoch, createdAt, latest, lastNo })
     message.use()
-    goOn(takeOver, message, handedOver ? 'closed' : 'stale') // how long the app thinks about it, no other message waits
+    // Not awaited: however long the app thinks, no other message waits
+    goOn(takeOver, message, handedOver ? 'closed' : 'stale')
   }
 
   async function goOn (takeOver: TakeOver, message: OwnedMessage, lost: 'stale' | 'closed'): Promise<void> {

@@ -25,7 +25,7 @@ const PART: PageLimits = { rows: 256, bytes: 64 * 1024 }
 const DATA = 'data: '
 const ID = '\nid: '
 
-/** How much is read at once, and how it is framed. */
+/** How rows become frames. */
 export interface MessageLogOptions {
   /** Whether frames have an `event:` line. */
   eventNames: boolean
@@ -43,7 +43,7 @@ export function createMessageFrames (
   journal: Journal, terminalTypes: TerminalTypes, options: MessageLogOptions
 ): MessageFrames {
   const linesPerFrame = options.eventNames ? 4 : 3
-  /** The mean of the last page. */
+  /** The mean bytes of a frame in the last page. */
   let frameBytes = 0
 
   function frame (eventType: string, payload: string, id?: number): string {
@@ -65,7 +65,7 @@ export function createMessageFrames (
     return { terminal, ends: endedNo === null ? null : status, typeEnds: status }
   }
 
-  /** Whether these are the frames of all of the rows, a line each. */
+  /** Whether these are the frames of all of the rows, with one `data:` line each. */
   function isPlain ({ rows, text }: JournalFrames): boolean {
     return !text.includes('\r') && countLines(text) === rows * linesPerFrame
   }

@@ -22,7 +22,7 @@ export interface MessageContext extends PublicTextContext {
   terminalTypes: TerminalTypes
   /** How long a status without an event is tried to be written, in ms. */
   writeRetryMs: number
-  /** Called once, when the message has ended or is somebody else's. */
+  /** Called when the message has ended or is somebody else's; perhaps more than once. */
   onClosed: (message: Message) => void
 }
 

@@ -26,11 +26,11 @@ export interface Messages {
   stopper: Stopper
   feeds: Feeds<number>
   terminalTypes: TerminalTypes
-  /** Reads the message within `maxConcurrentReads`. A failure is not retried. */
+  /** Reads the message, in turn with the readers' reads. A failure is not retried. */
   findMessage: Journal['findMessage']
   /**
-   * Finds what the readers of this process have missed, and ends messages that have a status without a terminal event.
-   * Never rejects.
+   * Finds what the readers of this process have missed, and gives their messages a terminal event that have a status
+   * without one. Never rejects.
    */
   reconcile (): Promise<void>
   /** Ends, or takes over, messages that have lost their producer. */

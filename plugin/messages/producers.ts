@@ -43,13 +43,15 @@ export type Produce = (message: Message) => unknown
 /** The messages that this process is producing. */
 export interface Producers {
   readonly size: number
-  /** Whether a lease could not be renewed, because its row was locked. It should be tried again soon. */
+  /**
+   * Whether a lease could not be renewed: its row was locked, or the statement failed. It should be tried again soon.
+   */
   readonly isBehind: boolean
   /**
    * Creates the message, or takes over an existing one. When it rejects, nothing has happened, except with
    * OutcomeUnknownError.
-   * @throws InvalidMessageIdError, InvalidUserIdError, NotOwnerError, MessageExistsError, ClosedError,
-   * DatabaseUnavailableError with pg's error as its `cause`, or OutcomeUnknownError.
+   * @throws InvalidOptionError, InvalidMessageIdError, InvalidUserIdError, NotOwnerError, MessageExistsError,
+   * ClosedError, DatabaseUnavailableError with pg's error as its `cause`, or OutcomeUnknownError.
    */
   openMessage (options: OpenMessageOptions): Promise<Message>
   /** Registers a message that the journal has given to this process. */
@@ -64,15 +66,15 @@ export interface Producers {
   stopped (messageId: string, epoch: number): void
   /** Called when somebody says that the message was stopped. Asks the journal, if its producer runs here. */
   check (messageId: string): void
-  /** Renews all leases in one statement, and tells the producers that have lost theirs. Never rejects. */
+  /** Renews the leases that are used, in one trip, and tells the producers that have lost theirs. Never rejects. */
   beat (): Promise<void>
   /** Ends the messages whose producers live and have recorded nothing for `producerSilenceMs`. Never rejects. */
   endSilent (): Promise<void>
   /** Aborts every message's signal. */
   close (): void
   /**
-   * Hands the messages over. Each lease runs out one `heartbeatMs` from now. Until then another process may go on with
-   * the message; after that, it ends. Never rejects. Resolves with whether there were any.
+   * Hands the messages over. Each used lease runs out one `heartbeatMs` from now. Until then another process may go on
+   * with the message; after that, it ends. Never rejects. Resolves with whether there were any messages.
    */
   release (): Promise<boolean>
 }

@@ -17,7 +17,7 @@ export interface Stopper extends TopicListener {
   stop (messageId: string): Promise<void>
 }
 
-/** Stops messages through `finisher`, and tells the producers of this process. */
+/** Stops messages through `finisher`. Tells the producers of this process, and the other processes. */
 export function createStopper (finisher: Finisher, producers: Producers, publisher: Publisher): Stopper {
   return {
     async stop (messageId) {

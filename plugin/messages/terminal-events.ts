@@ -43,7 +43,7 @@ export function failed (text: string, cause: unknown): Terminal {
 
 const NOT_ASCII = /[^\x20-\x7e]/g
 
-/** The same event in ASCII, which every database can hold. */
+/** The same event with its `error` in ASCII, which every database can hold. */
 export function inAscii (terminal: Terminal): Terminal {
   return { ...terminal, error: terminal.error?.replaceAll(NOT_ASCII, '?') ?? null }
 }

@@ -2,7 +2,7 @@ import type { Pool, PoolClient, QueryArrayConfig, QueryArrayResult } from 'pg'
 import { release, isInTransaction, acquire } from './pool.js'
 import { failureKind, isUnsure, NotSentError } from './failures.js'
 import type { JournalStatements, StatementName } from './statements.js'
-import type { Greet } from './timeline.js'
+import type { Greet } from './failover.js'
 
 /** A value as the server sends it. */
 export type Value = string | null

@@ -30,9 +30,12 @@ export interface Page<Position> {
   terminal: End | null
   /** The end of the stream, if it has ended. */
   ends: End | null
-  /** Whether a row with a terminal type ends the stream when nothing follows it; as an End: with this one. */
+  /**
+   * Whether a row with a terminal type ends the stream when nothing follows it. An End in its place: it does, and the
+   * stream ends with that.
+   */
   typeEnds: End | boolean
-  /** Whether nothing was past `last` when the page was read. */
+  /** Whether nothing was past `last` when the page was read. `false`: there may be more. */
   complete: boolean
 }
 

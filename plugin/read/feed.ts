@@ -85,7 +85,7 @@ export class Feed<Position> implements TopicListener {
   get log (): EventLog<Position> { return this.#context.log }
   /** The highest position announced so far. */
   get newest (): Position { return this.#newest }
-  /** How many positions were announced so far. */
+  /** How many announcements there were so far. */
   get announcements (): number { return this.#announcements }
   /** Grows when something may have been missed. A tail must read the log if it has not done so since. */
   get doubts (): number { return this.#doubts }
@@ -167,7 +167,7 @@ export class Feed<Position> implements TopicListener {
     this.#schedule()
   }
 
-  /** Called when somebody has read that the log goes on up to `position` at least. */
+  /** Called when the log is said, or was seen, to go on up to `position` at least. */
   advance (position: Position): void {
     if (this.log.compare(position, this.#newest) <= 0) return
     this.#newest = position

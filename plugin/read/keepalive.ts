@@ -16,7 +16,7 @@ export interface KeepaliveTimer<Member extends KeptAlive> {
 const MAX_SLOTS = 15
 
 /**
- * Members are spread over buckets of about a second, so that ten thousand of them are not called in one turn of the
+ * Members are spread over buckets of a second or more, so that ten thousand of them are not called in one turn of the
  * event loop. The timer runs only while there are members.
  */
 export function createKeepaliveTimer<Member extends KeptAlive> (periodMs: number): KeepaliveTimer<Member> {

@@ -3,9 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { RateLimitedLogger } from '../util/rate-limited-logger.js'
 
 /**
- * Bounds how many reads of the journal run at once in this process. Otherwise a crowd that reconnects would take the
- * app's pool. A failed read is tried again until it succeeds, so readers wait for a database that is away and then go
- * on.
+ * Bounds how many reads of one log run at once in this process. Otherwise a crowd that reconnects would take the app's
+ * pool. A failed read is tried again until it succeeds, so readers wait for a database that is away and then go on.
  */
 export interface ReadQueue {
   /**

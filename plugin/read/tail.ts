@@ -30,8 +30,9 @@ const MAX_UNCOMMITTED = 16
  * - *Catching up*: it reads the log page by page, one page ahead of its sink.
  *
  * It returns to catching up whenever it is unsure. That covers the start, a gap, a slow socket, a reconnect to Redis
- * and the look behind a terminal event with the same code. A pub/sub message is only a hint; the log decides. A
- * position that was announced and is not in a page read after the announcement is a hole, and is skipped.
+ * and the look behind a terminal event with the same code. An announcement of the very next position is taken as it
+ * is; every other one is a hint, and the log decides. A position that was announced and is not in a page read after
+ * the announcement is a hole, and is skipped.
  */
 export class Tail<Position> implements FeedTail<Position> {
   readonly #feed: Feed<Position>
@@ -107,7 +108,10 @@ export class Tail<Position> implements FeedTail<Position> {
     this.#feed.leave(this)
   }
 
-  /** Whether the stream ends: a row's type counts only when nothing follows the row in the log. */
+  /**
+   * Whether it has everything that was announced, and nothing is in doubt. After a row of a terminal type only a read
+   * of the log tells.
+   */
   #isLive (): boolean {
     const current = this.#feed.log.compare(this.#cursor, this.#feed.newest) >= 0 ||
       this.#announcements === this.#feed.announcements

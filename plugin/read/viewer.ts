@@ -9,7 +9,9 @@ import { Tail, type TailStart, type Sink } from './tail.js'
 
 /** An open response of any log. */
 export interface OpenResponse extends KeptAlive {
-  /** Ends it with a `retry:`. The client comes back with its cursor, to another process. */
+  /**
+   * Ends it with a `retry:`, or cuts it if it is blocked. The client comes back with its cursor, to another process.
+   */
   leave (): void
 }
 

@@ -6,7 +6,7 @@ import { createKeepaliveTimer } from './keepalive.js'
 import type { TailStart } from './tail.js'
 import { Viewer, type OpenResponse, type ViewerContext } from './viewer.js'
 
-/** The times of open responses. */
+/** Intervals of open responses, in ms. */
 export interface ViewersOptions {
   keepaliveMs: number
   /** The mean of the wait that clients are told to keep before they reconnect, in ms. */
@@ -23,7 +23,10 @@ export interface Viewers {
    * are kept. Throws ClosedError during shutdown.
    */
   open<Position> (reply: FastifyReply, feeds: Feeds<Position>, key: string, place: TailStart<Position>): FastifyReply
-  /** Ends every response with a jittered `retry:`; the clients reconnect elsewhere with their cursors. */
+  /**
+   * Ends every response with a jittered `retry:`; the clients reconnect elsewhere with their cursors. A blocked
+   * response is cut.
+   */
   close (): void
 }
 

@@ -15,8 +15,8 @@ export interface CommitterOptions {
 /** Brings events into the journal. */
 export interface Committer {
   /**
-   * Takes an event into its message's line. Events of one message are committed in the order of these calls.
-   * `settle` gets `failed` at once when `maxPendingBytes` would be exceeded, or after `close`.
+   * Takes an event into its message's line. Events of one message are committed in the order of these calls. `settle`
+   * gets `failed` at once after `close`, and when `maxPendingBytes` would be exceeded, unless nothing else waits.
    */
   add (event: PendingEvent): void
   /** Resolves when no event waits. */
@@ -34,9 +34,9 @@ const EVENT_OVERHEAD_BYTES = 256
 
 /**
  * Group commit. Events that arrive while a lane's INSERT is under way share the next one. An event that arrives at an
- * idle lane is sent in the same turn of the event loop. Timers run only after a failure.
+ * idle lane is sent in the same turn of the event loop, without a timer.
  *
- * Postgres alone decides what became of an event. Timers decide how long to ask.
+ * Postgres alone decides what became of an event. Timers only bound how long it is asked.
  */
 export function createCommitter (journal: Journal, options: CommitterOptions): Committer {
   let closed = false
@@ -57,7 +57,7 @@ export function createCommitter (journal: Journal, options: CommitterOptions): C
 
   /**
    * While nothing fails, this timer fires once in `writeRetryMs`, because deadlines come in the order of the calls. It
-   * also fires every MAX_IDLE_MS, so that idle lines are dropped.
+   * waits MAX_IDLE_MS at most, so that idle lines are dropped.
    */
   function watch (at: number): void {
     if (closed || at === Infinity || (timer !== undefined && timerAt <= at)) return
@@ -102,7 +102,7 @@ export function createCommitter (journal: Journal, options: CommitterOptions): C
   }
 }
 
-/** The last digits of a UUID are random in every version in use. */
+/** The last digits of a UUID are random in versions 4 and 7. With others, lanes share the load less evenly. */
 function laneOf (messageId: string): number {
   return Number.parseInt(messageId.slice(-2), 16) % LANES
 }

@@ -18,7 +18,7 @@ export interface LaneOptions {
 /** Takes the events of some of the messages. */
 export interface Lane {
   add (event: PendingEvent): void
-  /** Answers the events whose time is over. Returns when the next one's is. */
+  /** Answers the events whose time is over. Returns the time at which the next one's is. */
   expire (): number
   /** Answers all events that are not under way. */
   close (): void
@@ -148,7 +148,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     for (const event of events) settle(event, { kind: 'committed', sequenceNo: event.sequenceNo, repeated: false })
     if (line.state === 'ready') {
       ready.push(line)
-    } // one that is idle is kept for its next event, until `expire` sees it so
+    } // one that is idle is kept for its next event, until `expire` finds it idle
   }
 
   async function failedToWrite (appender: Appender, groups: PendingGroup[], error: Error): Promise<void> {
@@ -257,9 +257,7 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     requeue([line])
   }
 
-  /**
-   * Refuses events that are not in the journal. Those that may be in it are fenced off first; `verdict` waits for that.
-   */
+  /** Refuses events: at once, or, if they are doubtful, after the fence. */
   function refuse (line: Line, events: readonly PendingEvent[], verdict: Verdict): void {
     // No statement can write for a message that does not exist, or with a lease that is over
     const isFinal = verdict.kind === 'missing' || verdict.kind === 'fenced'
@@ -316,7 +314,10 @@ export function createLane ({ journal, settle, watch, writeRetryMs, maxDoubtMs }
     ready = [...given.filter((line) => !line.isEmpty()), ...ready]
   }
 
-  /** Answers the events of the line whose time is over and that are not under way. Returns when the next one's is. */
+  /**
+   * Answers the events of the line whose time is over and that are not under way. Returns the time at which the next
+   * one's is.
+   */
   function answerLate (line: Line): number {
     const now = clock()
     const late: PendingEvent[] = []
@@ -392,7 +393,7 @@ function remove (line: Line, events: readonly PendingEvent[]): void {
   line.events = line.events.filter((event) => !gone.has(event))
 }
 
-/** Gives the events the next free numbers. None of them is in the journal, or can still get there. */
+/** Lets the events go above `lastNo`. None of them is in the journal, or can still get there. */
 function renumber (events: readonly PendingEvent[], lastNo: number): void {
   let newest = lastNo
   for (const event of events) {

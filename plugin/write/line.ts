@@ -40,7 +40,7 @@ export interface PendingEvent {
   settle (outcome: Outcome): void
   /** Set by the committer: `performance.now()` past which it is not tried any more. */
   deadline: number
-  /** Since when the event is doubtful: a try was sent, and its answer never came. `null`: it is not in the journal. */
+  /** Since when the event is doubtful: a try was sent, and its answer never came. `null`: no try is unanswered. */
   doubtfulSince: number | null
 }
 
@@ -60,8 +60,8 @@ export class Line {
   readonly messageId: string
   events: PendingEvent[] = NONE
   /**
-   * `idle`: nothing waits. `busy`: the first `sent` events are under way. `held`: it waits until `heldUntil`, since the
-   * message's row is locked.
+   * `idle`: nothing waits. `ready`: it is in the lane's queue. `busy`: the first `sent` events are under way. `held`:
+   * it waits until `heldUntil`, because the message's row is locked.
    */
   state: 'idle' | 'ready' | 'busy' | 'held' = 'idle'
   sent = 0
@@ -105,7 +105,7 @@ export class Line {
     return fenceOf(last, this.due)
   }
 
-  /** Removes the first `count` events, which were answered. */
+  /** Removes the first `count` events, which are committed. */
   shift (count: number): void {
     if (count === this.events.length) this.events = NONE
     else this.events.splice(0, count)
@@ -115,7 +115,10 @@ export class Line {
     this.error = null
   }
 
-  /** Takes the next events that can be one group: of one writer, with ascending numbers. The line must not be empty. */
+  /**
+   * Marks the next events that can be one group as under way: of one writer, with ascending numbers. The line must not
+   * be empty.
+   */
   take (maxEvents: number, maxBytes: number): PendingGroup {
     const writer = this.events[0]?.writer ?? null
     let bytes = 0
@@ -139,7 +142,7 @@ export class Line {
     this.sent = sent
   }
 
-  /** Whether the row was locked at the last try. */
+  /** Whether the row was locked since the last commit. */
   get wasHeld (): boolean { return this.holdMs > FIRST_HOLD_MS }
 
   /** Holds the line back because the message's row is locked. Each wait is twice as long as the one before. */

@@ -13,15 +13,16 @@ import { isEventType, toStorableText } from '../wire/text.js'
 /**
  * Journals one event and publishes it.
  *
- * Never throws and never rejects. `true` exactly when the event's row is committed, under `sequenceNo` or, when that
- * number is taken by a different event or stands behind the newest one, under the message's newest number plus one.
- * `false`, with a line in the log, when it is not committed:
+ * Never throws and never rejects. `true` exactly when the event's row is committed: under `sequenceNo` or, when that
+ * number is taken by a different event or is not above the newest one, under the message's next free number. `false`,
+ * with a line in the log, when it is not committed:
  * - an empty or malformed id, number or type, a payload that cannot be serialised or is larger than `maxPayloadBytes`;
  * - a message that does not exist, or has ended;
  * - a database that stays away, or a message that stays locked, for longer than `writeRetryMs`.
  *
- * An event that was sent and got no answer is looked for until Postgres tells, for at most `maxDoubtMs`. Only when that
- * time is over, or the server shuts down, may a `false` be wrong; the log says `outcome unknown` then.
+ * An event that was sent and got no answer is sent again for `writeRetryMs`, and then looked for until Postgres tells,
+ * for at most `maxDoubtMs`. Only when that time is over, or the server shuts down, may a `false` be wrong; the log says
+ * `outcome unknown` then.
  */
 export type RecordEvent = (
   messageId: string, sequenceNo: number, eventType: string, payload?: unknown
@@ -55,8 +56,8 @@ export interface Recorder {
 }
 
 /**
- * Outcomes whose event is still shown to readers, without an id: it is not in the journal, and the message is the
- * writer's own.
+ * Outcomes whose event is still shown to readers, without an id: it is not in the journal, and nobody else has ended
+ * the message.
  */
 const SHOWN_WITHOUT_ROW: ReadonlySet<Reason> = new Set<Reason>(['missing', 'failed', 'invalid'])
 /** The largest number that an app may choose. Later events, such as the message's end, need numbers, too. */

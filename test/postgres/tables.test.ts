@@ -1,4 +1,4 @@
 import './start.cases.js'
-import './timeline.cases.js'
+import './failover.cases.js'
 import './foreign-rows.cases.js'
 import './database-habits.cases.js'
