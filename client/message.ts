@@ -133,8 +133,8 @@ async function followMessage<Payload extends object> (
   function endByType (): MessageEnd<Payload> {
     if (terminalType === 'error') return end('failed')
     if (terminalType !== undefined) {
-      const { reason } = last as { reason?: unknown } // with the type
-      return end(reason === 'stopped' ? 'stopped' : 'complete')
+      const ended = last as { reason?: unknown } | null
+      return end(ended?.reason === 'stopped' ? 'stopped' : 'complete')
     }
     last = null
     return end('unknown')
