@@ -249,10 +249,10 @@ export class Feed<Position> implements TopicListener {
 
   /** Drops announced entries past the log's end that had been announced when it was read: they are not in it. */
   #dropUncommitted (end: Position, announced: number): void {
-    if (this.#recent === null) return
-    this.#recent = this.#recent.filter((entry) => {
-      return entry.announced > announced || this.log.compare(entry.position, end) <= 0
-    })
+    const isKept = ({ position, announced: at }: AnnouncedEntry<Position>): boolean => {
+      return at > announced || this.log.compare(position, end) <= 0
+    }
+    if (this.#recent !== null) this.#recent = this.#recent.filter(isKept)
     if (this.#announcements === announced) this.#newest = end
   }
 }
