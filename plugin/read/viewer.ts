@@ -68,7 +68,7 @@ export class Viewer<Position> implements Sink, OpenResponse {
     const { key, place } = this.#begin
     this.#begin = null
     this.#target = target
-    response.on('error', () => {}) // a write to a socket that has just gone
+    response.on('error', ignore) // a write to a socket that has just gone
     if (response !== target as Writable) target.on('error', () => { response.destroy() })
     onClose(response, () => { this.#over() })
     target.write(encodeOpening(jittered(this.#context.retryMs)))
@@ -184,3 +184,6 @@ function writeAll (target: Writable, frames: readonly Buffer[]): boolean {
   for (const chunk of frames) hasRoom = target.write(chunk) && hasRoom
   return hasRoom
 }
+
+/** One listener for all viewers, of which there may be ten thousand. */
+function ignore (): void {}
