@@ -69,9 +69,10 @@ export function startLifecycle (app: FastifyInstance, parts: LifecycleParts, opt
 
   app.addHook('onReady', async () => {
     countMessages(journal, closing.signal).catch((error: unknown) => {
-      if (closing.signal.aborted) return
-      log.error('count', { err: error },
-        'journal: old messages could not be counted; the first append to each of them does')
+      if (!closing.signal.aborted) {
+        log.error('count', { err: error },
+          'journal: old messages could not be counted; the first append to each of them does')
+      }
     })
   })
   app.addHook('preClose', async () => {

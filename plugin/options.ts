@@ -229,7 +229,7 @@ export function parseOptions (passed: object): JournalOptions {
   const options = withDefaults(OptionsSchema, own)
   const { notifications } = options
   if (isPlainObject(notifications)) options['notifications'] = withDefaults(NotificationsSchema, notifications)
-  const [error] = errorsOf(options)
+  const error = firstError(options)
   if (error !== undefined) throw new InvalidOptionError(describe(error))
   const sound = options as Static<typeof OptionsSchema> // there is no error
   checkTerminalTypes(sound)
@@ -243,20 +243,12 @@ export function parseOptions (passed: object): JournalOptions {
   }
 }
 
-/** Replaces a union's error about `notifications`, which only says that nothing fits, by what is wrong in it. */
-function * errorsOf (options: Record<string, unknown>): Generator<ValueError> {
-  for (const error of compiled.Errors(options)) {
-    if (error.path !== '/notifications' || !isPlainObject(error.value)) yield error
-    else {
-      for (const inner of compiledNotifications.Errors(error.value)) {
-        yield {
-          ...inner,
-          path: error.path +
-      inner.path
-        }
-      }
-    }
-  }
+/** The first error. Of wrong notifications, the first in them: a union's own error only says that nothing fits. */
+function firstError (options: object): ValueError | undefined {
+  const [error] = compiled.Errors(options)
+  if (error?.path !== '/notifications' || !isPlainObject(error.value)) return error
+  const [inner] = compiledNotifications.Errors(error.value)
+  return { ...error, ...inner, path: `${error.path}${inner?.path}` }
 }
 
 /** `message.end` and `message.fail` write these two types. Without them readers would wait for ever. */
@@ -278,6 +270,10 @@ function checkLease ({ heartbeatMs, producerIdleMs }: Pick<JournalOptions, 'hear
 
 function describe (error: ValueError): string {
   const name = error.path.slice(1).replaceAll('/', '.')
+  if (name === 'notifications') {
+    const given = describeValue(error.value)
+    return `"notifications" must be an object with options, or false for no notifications; got ${given}`
+  }
   if (name === 'identify') {
     const wanted = 'a function from the request to the user\'s id, or false to let everyone read everything'
     return `"identify" must be ${wanted}; got ${describeValue(error.value)}`

@@ -46,8 +46,8 @@ export async function setup (app: FastifyInstance, options: JournalOptions): Pro
   const greet = createGreet(tables, statementTimeout(options.writeRetryMs), log)
   const journal = createJournal(
     createConnection(pool, createStatements(tables), options.writeRetryMs, greet), createScripts(tables))
-  let onHealth = (): void => {}
-  const subscriber = createSubscriber(redis, log, () => { onHealth() })
+  let onHealth: (() => void) | null = null
+  const subscriber = createSubscriber(redis, log, () => { onHealth?.() })
   const publisher = createPublisher(redis, log)
   const parts = { publisher, subscriber, log, publicError: options.publicError ?? defaultPublicError }
   const messages = createMessages({ journal, logger: app.log, onOpened: bindToRequests(app), ...parts }, options)

@@ -55,7 +55,7 @@ async function isIdle (client: PoolClient): Promise<boolean> {
 
 /** Whether the session is within a transaction, so that the statement answered last is not committed. */
 export function isInTransaction (client: PoolClient): boolean {
-  return ['T', 'E'].includes(client.getTransactionStatus() ?? '')
+  return ['T', 'E'].includes(String(client.getTransactionStatus()))
 }
 
 /** Gives the client back to the pool. A `broken` one is closed. */

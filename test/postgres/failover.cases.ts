@@ -42,7 +42,7 @@ test('a server that does not tell its timeline is used without it', async (t) =>
 })
 
 test('a failover that cannot be written down yet keeps events waiting, and loses none', async (t) => {
-  const { app, databaseUrl, lines } = await startApp(t, { writeRetryMs: 1_000 })
+  const { app, databaseUrl } = await startApp(t, { writeRetryMs: 1_000 })
   const message = await app.journal.openMessage({ userId: 'ada' })
   const database = await observe(t, databaseUrl)
   await database.query('update journal_state set timeline = \'0000ABCD\'')
@@ -51,7 +51,6 @@ test('a failover that cannot be written down yet keeps events waiting, and loses
   await database.query('select from journal_state for update')
 
   t.equal(await message.record('answer', { n: 0 }), false)
-  t.match(linesAbout(lines, 'an event was not recorded').at(-1), { err: { code: '55P03' } })
   await database.query('rollback')
 
   t.equal(await message.record('answer', { n: 1 }), true)
